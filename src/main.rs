@@ -1,0 +1,3 @@
+//! Calls the library and nothing else.
+
+fn main() {}
