@@ -14,4 +14,5 @@
 #![warn(clippy::undocumented_unsafe_blocks)]
 
 pub mod error;
+pub mod plan;
 pub mod sys;
