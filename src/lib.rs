@@ -13,6 +13,7 @@
 #![deny(unsafe_code)]
 #![warn(clippy::undocumented_unsafe_blocks)]
 
+pub mod cli;
 pub mod error;
 pub mod plan;
 pub mod sys;
