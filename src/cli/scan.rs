@@ -42,6 +42,8 @@ pub(super) struct Given {
     flags: Vec<(&'static str, Typed)>,
     /// What is no flag and no flag's value.
     pub(super) operands: Vec<OsString>,
+    /// The flag that no table has and that ended the reading, with its dashes.
+    pub(super) unknown: Option<OsString>,
 }
 
 /// A flag that is wrong, and what is wrong with it.
@@ -63,7 +65,7 @@ pub(super) fn scan(
             b"--" => break,
             [b'-', b'-', rest @ ..] => {
                 let (name, value) = cut(rest);
-                let flag = long(table, name).ok_or_else(|| unknown(&arg))?;
+                let flag = long(table, name).ok_or_else(|| given.unknown(bytes))?;
                 given.take(flag, value, &mut args)?;
             }
             [b'-', rest @ ..] if !rest.is_empty() => {
@@ -97,12 +99,13 @@ fn long(table: &[&'static [Flag]], name: &[u8]) -> Option<&'static Flag> {
     table.iter().copied().flatten().find(|flag| flag.name.as_bytes() == name)
 }
 
-fn unknown(arg: &OsStr) -> Error {
-    let (name, _) = cut(arg.as_bytes());
-    Error::new(format!("unknown flag: {}", OsStr::from_bytes(name).to_string_lossy())).kind(Kind::Usage)
-}
-
 impl Given {
+    fn unknown(&mut self, arg: &[u8]) -> Error {
+        let (name, _) = cut(arg);
+        let name = self.unknown.insert(OsString::from_vec(name.to_vec()));
+        Error::new(format!("unknown flag: {}", name.display())).kind(Kind::Usage)
+    }
+
     fn take(
         &mut self,
         flag: &'static Flag,
@@ -132,8 +135,7 @@ impl Given {
         while let [letter, after @ ..] = rest {
             let flag = table.iter().copied().flatten().find(|flag| flag.short == Some(char::from(*letter)));
             let Some(flag) = flag else {
-                let row = [b"-", row].concat();
-                return Err(unknown(OsStr::from_bytes(&row)));
+                return Err(self.unknown(&[b"-", row].concat()));
             };
             match (flag.value, after) {
                 // `-d=false`, `-u=0`: the equals sign ends the row.
@@ -148,13 +150,16 @@ impl Given {
     }
 
     /// All that was typed for a flag, in order.
-    fn typed<'a>(&'a self, name: &'a str) -> impl DoubleEndedIterator<Item = &'a Typed> {
+    fn typed<'a, 'n>(&'a self, name: &'n str) -> impl DoubleEndedIterator<Item = &'a Typed> + use<'a, 'n> {
         self.flags.iter().filter(move |(known, _)| *known == name).map(|(_, typed)| typed)
     }
 
-    /// The names of the flags typed, in order.
-    pub(super) fn names(&self) -> impl Iterator<Item = &'static str> + '_ {
-        self.flags.iter().map(|(name, _)| *name)
+    /// The flags in the order typed, with their values; a switch has an empty one.
+    pub(super) fn in_order(&self) -> impl Iterator<Item = (&'static str, &OsStr)> {
+        self.flags.iter().map(|(name, typed)| match typed {
+            Typed::Switch(_) => (*name, OsStr::new("")),
+            Typed::Value(value) => (*name, value.as_os_str()),
+        })
     }
 
     /// A switch as typed last, if it was typed.
@@ -168,7 +173,7 @@ impl Given {
     }
 
     /// All values of a flag, in order.
-    pub(super) fn all<'a>(&'a self, name: &'a str) -> impl DoubleEndedIterator<Item = &'a OsStr> {
+    pub(super) fn all<'a, 'n>(&'a self, name: &'n str) -> impl DoubleEndedIterator<Item = &'a OsStr> + use<'a, 'n> {
         self.typed(name).filter_map(|typed| match typed {
             Typed::Value(value) => Some(value.as_os_str()),
             Typed::Switch(_) => None,
@@ -201,7 +206,8 @@ impl Given {
     }
 }
 
-fn parse_one<T>(name: &str, value: &OsStr, read: impl Fn(&str) -> Result<T, String>) -> Result<T> {
+/// The value of a flag as `read` takes it.
+pub(super) fn parse_one<T>(name: &str, value: &OsStr, read: impl Fn(&str) -> Result<T, String>) -> Result<T> {
     let text = value.to_str().ok_or_else(|| fault(name, format_args!("{value:?} is not UTF-8")))?;
     read(text).map_err(|what| fault(name, what))
 }
@@ -251,7 +257,8 @@ mod tests {
 
     #[test]
     fn values_stand_after_a_space_or_an_equals_sign() {
-        for line in [["--user", "5"].as_slice(), &["--user=5"], &["-user", "5"], &["-user=5"], &["-u", "5"], &["-u=5"]] {
+        for line in [["--user", "5"].as_slice(), &["--user=5"], &["-user", "5"], &["-user=5"], &["-u", "5"], &["-u=5"]]
+        {
             assert_eq!(told(line), "user=5", "{line:?}");
         }
         assert_eq!(told(&["-u5"]), "user=5");
