@@ -17,3 +17,4 @@ pub mod cli;
 pub mod error;
 pub mod plan;
 pub mod sys;
+pub mod timestamp;

@@ -4,7 +4,9 @@
 //! caller's privilege, first of all.
 
 mod commands;
+mod journal;
 mod options;
+mod record;
 mod root;
 mod scan;
 mod table;
@@ -13,14 +15,52 @@ mod values;
 pub mod version;
 
 use std::ffi::{OsStr, OsString};
+use std::io::Write as _;
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Result, Wrap};
 use scan::{FlagsEnd, Given};
 use table::{GLOBAL, HELP, Operands, Verb};
 
+pub use journal::silence;
 pub use options::*;
 pub use root::{Caller, root};
 pub use tree::tree;
+
+/// Carries out a command line, the program's name first: reads it, answers `--help` and `--version`, gives every other
+/// command to `verbs`, tells what failed. Returns the exit status, which `verbs` chooses where it succeeds.
+pub fn run(argv: impl IntoIterator<Item = OsString>, verbs: impl FnOnce(&GlobalOptions, Command) -> Result<u8>) -> u8 {
+    let Parsed { global, command } = parse(argv);
+    let mut status = FAILED;
+    let done = command.and_then(|command| match command {
+        Command::Help(text) => print(&text),
+        Command::Version => print(&version::text()),
+        command => {
+            journal::of_process(&global).install()?;
+            status = failure_status(&command);
+            verbs(&global, command)
+        }
+    });
+    done.unwrap_or_else(|error| {
+        journal::of_process(&global).report(&error);
+        status
+    })
+}
+
+/// The status of a command that failed.
+const FAILED: u8 = 1;
+
+/// The status of an `exec` that failed: 1 would be taken for the program's own (conmon, docker).
+const EXEC_FAILED: u8 = 255;
+
+fn failure_status(command: &Command) -> u8 {
+    if matches!(command, Command::Exec(_)) { EXEC_FAILED } else { FAILED }
+}
+
+fn print(text: &str) -> Result<u8> {
+    let mut stdout = std::io::stdout().lock();
+    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).wrap("write to stdout")?;
+    Ok(0)
+}
 
 /// Reads a whole command line, the program's name first.
 pub fn parse(argv: impl IntoIterator<Item = OsString>) -> Parsed {
@@ -39,10 +79,10 @@ fn read(
     let scanned = scan::scan(argv.into_iter().skip(1), &[GLOBAL, HELP], FlagsEnd::AtFirstOperand, &mut given);
     // What could be read counts even so: the fault is to be found in the log that was asked for.
     let resolved = resolve(&given, global);
-    scanned.map_err(|error| advise(error, None, &given))?;
     if given.on("help") {
         return Ok(Command::Help(tree::help(None)));
     }
+    scanned.map_err(|error| advise(error, None, &given))?;
     if given.on("version") {
         return Ok(Command::Version);
     }

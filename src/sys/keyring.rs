@@ -28,9 +28,8 @@ pub fn set_permissions(key: Key, permissions: u32) -> Result<(), Errno> {
 pub fn permissions(key: Key) -> Result<u32, Errno> {
     let mut text = [0u8; 512];
     // SAFETY: KEYCTL_DESCRIBE fills at most the length given of `text`.
-    let size = check(unsafe {
-        libc::syscall(libc::SYS_keyctl, libc::KEYCTL_DESCRIBE, key, text.as_mut_ptr(), text.len())
-    })?;
+    let size =
+        check(unsafe { libc::syscall(libc::SYS_keyctl, libc::KEYCTL_DESCRIBE, key, text.as_mut_ptr(), text.len()) })?;
     let text = &text[..(size as usize).min(text.len())];
     let field = text.split(|b| *b == b';').nth(3).and_then(|f| std::str::from_utf8(f).ok());
     field.and_then(|f| u32::from_str_radix(f, 16).ok()).ok_or(Errno(libc::EINVAL))

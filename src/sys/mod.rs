@@ -21,5 +21,9 @@ use crate::error::Errno;
 
 /// The result of a raw system call or a C function that sets errno.
 fn check(result: libc::c_long) -> Result<libc::c_long, Errno> {
-    if result == -1 { Err(Errno(std::io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO))) } else { Ok(result) }
+    if result == -1 {
+        Err(Errno(std::io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO)))
+    } else {
+        Ok(result)
+    }
 }
