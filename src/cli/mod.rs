@@ -10,6 +10,8 @@ mod record;
 mod root;
 mod scan;
 mod table;
+#[cfg(test)]
+mod tests;
 mod tree;
 mod values;
 pub mod version;

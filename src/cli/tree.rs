@@ -6,7 +6,7 @@
 use std::ffi::{OsStr, OsString};
 
 use clap::builder::PossibleValuesParser;
-use clap::error::ContextKind;
+use clap::error::{ContextKind, ContextValue};
 use clap::{Arg, ArgAction, Command, ValueHint};
 
 use super::table::{COMMANDS, Flag, GLOBAL, HELP, Operands, Value, Verb};
@@ -19,7 +19,11 @@ const MORE: &str = "A bundle is a directory with a configuration, config.json, a
 
 /// The whole command line, with the commands that are supported.
 pub fn tree() -> Command {
-    let commands = COMMANDS.iter().filter(|verb| verb.supported).map(of_verb);
+    whole(|verb| verb.supported)
+}
+
+pub(super) fn whole(taken: impl Fn(&Verb) -> bool) -> Command {
+    let commands = COMMANDS.iter().filter(|verb| taken(verb)).map(of_verb);
     program().subcommands(commands).subcommand_value_name("COMMAND").subcommand_required(true)
 }
 
@@ -125,8 +129,9 @@ pub(super) fn similar_command(unknown: &OsStr) -> Option<String> {
 fn suggested(command: Command, word: String, kind: ContextKind) -> Option<String> {
     let error = command.try_get_matches_from(["rruntime".to_owned(), word]).err()?;
     match error.get(kind)? {
-        clap::error::ContextValue::String(near) => Some(near.clone()),
-        clap::error::ContextValue::Strings(near) => near.first().cloned(),
+        ContextValue::String(near) => Some(near.clone()),
+        // clap sorts them from the least like to the most.
+        ContextValue::Strings(near) => near.last().cloned(),
         _ => None,
     }
 }
