@@ -1,7 +1,7 @@
 //! What a command line can say: the one definition of each flag and command, as constant data.
 //!
 //! [`super::scan`] reads command lines by it, [`super::tree`] makes help, man pages and completions of it.
-//! [`FLAGS_OF`](COMMANDS) texts begin in lower case and end without a full stop.
+//! To turn a command on, set `supported` and run `cargo run --example generate` for its man page and completions.
 
 /// A flag.
 #[derive(Debug, Clone, Copy)]

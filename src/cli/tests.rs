@@ -302,9 +302,14 @@ fn help_is_had_in_every_way() {
 }
 
 #[test]
-fn the_failed_exec_has_a_status_of_its_own() {
-    assert_eq!(failure_status(&command("exec c1 sh")), 255);
-    assert_eq!(failure_status(&command("run c1")), 1);
+fn the_status_is_the_commands_or_tells_who_failed() {
+    let run = |text: &str, result: Result<u8>| run(text.split(' ').map(OsString::from), |_, _| result);
+    assert_eq!(run("rruntime run c1", Ok(7)), 7);
+    assert_eq!(run("rruntime run c1", Err(Error::new("no"))), 1);
+    assert_eq!(run("rruntime exec c1 sh", Err(Error::new("no"))), 255);
+    // Nothing was executed: as with runc.
+    assert_eq!(run("rruntime exec --nope c1 sh", Ok(7)), 1);
+    assert_eq!(run("rruntime --version", Ok(7)), 0);
 }
 
 /// Words of a shell's line with single quotes at most.
