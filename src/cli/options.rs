@@ -64,7 +64,7 @@ pub enum Command {
 /// The options that stand before the command's name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GlobalOptions {
-    /// `--root` as typed; see [`super::root`] for what it is by default.
+    /// `--root` as typed; see [`super::root()`] for what it is by default.
     pub root: Option<PathBuf>,
     /// `--log`: the file that records go to, in place of stderr.
     pub log: Option<PathBuf>,

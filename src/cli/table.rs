@@ -1,6 +1,6 @@
 //! What a command line can say: the one definition of each flag and command, as constant data.
 //!
-//! [`super::scan`] reads command lines by it, [`super::tree`] makes help, man pages and completions of it.
+//! [`super::scan`] reads command lines by it, [`mod@super::tree`] makes help, man pages and completions of it.
 //! To turn a command on, set `supported` and run `cargo run --example generate` for its man page and completions.
 
 /// A flag.
