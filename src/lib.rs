@@ -15,6 +15,7 @@
 
 pub mod cli;
 pub mod error;
+pub mod host;
 pub mod plan;
 pub mod sys;
 pub mod timestamp;

@@ -5,6 +5,9 @@
 //! Nothing in a plan has to be parsed, looked up by name or converted again: init runs in the container with
 //! little memory and must not compute.
 
+pub mod cgroup;
+pub mod device_rules;
+
 use std::ffi::CString;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;

@@ -1,0 +1,197 @@
+//! The cgroup for real: natively, and in mount namespaces that show v1 or v2 alone. These tests need root.
+
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
+use rustix::process::Pid;
+use rustix::thread::{UnshareFlags, unshare_unsafe};
+
+use super::layout::{Layout, Mode};
+use super::{Cgroup, Unified};
+use crate::plan::cgroup::{Authority, CgroupPlan, Driver, Request, plan};
+
+/// What a test sees of the host's hierarchies.
+#[derive(Debug, Clone, Copy)]
+enum View {
+    Native,
+    V1,
+    V2,
+}
+
+/// Runs a test on a thread with a mount namespace of its own.
+fn seen(view: View, test: impl FnOnce(&Layout) + Send + 'static) {
+    let thread = std::thread::spawn(move || {
+        // SAFETY: a mount namespace of this thread alone; no descriptor or memory is unshared.
+        unsafe { unshare_unsafe(UnshareFlags::NEWNS) }.unwrap();
+        rustix::mount::mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).unwrap();
+        match view {
+            View::Native => {}
+            // Where nothing is mounted there, the view is pure already.
+            View::V1 => drop(rustix::mount::unmount("/sys/fs/cgroup/unified", UnmountFlags::DETACH)),
+            View::V2 => rustix::mount::mount("none", "/sys/fs/cgroup", "cgroup2", MountFlags::empty(), None).unwrap(),
+        }
+        let read = |file: &str| std::fs::read(format!("/proc/thread-self/{file}")).unwrap();
+        let layout = Layout::parse(&read("mountinfo"), &read("cgroup")).unwrap();
+        match view {
+            View::Native => {}
+            View::V1 => assert_eq!(layout.mode(), Some(Mode::V1)),
+            View::V2 => assert_eq!(layout.mode(), Some(Mode::V2)),
+        }
+        test(&layout);
+    });
+    thread.join().unwrap();
+}
+
+fn planned(layout: &Layout, path: &str, resources: &str) -> CgroupPlan {
+    let resources = serde_json::from_str(resources).unwrap();
+    let request = Request {
+        id: "effects",
+        state_root: Path::new("/run/rruntime"),
+        cgroups_path: Some(Path::new(path)),
+        driver: Driver::Cgroupfs,
+        authority: Authority::Root,
+        resources: Some(&resources),
+    };
+    plan(layout, &request).unwrap()
+}
+
+/// A path that no other test has.
+fn path(name: &str) -> String {
+    format!("/rruntime-test-{}-{name}", std::process::id())
+}
+
+/// A shell, killed when the test ends in whatever way.
+struct Shell(Child);
+
+impl Shell {
+    fn spawn(script: &str) -> Self {
+        let child = Command::new("/bin/sh")
+            .args(["-c", script])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn();
+        Self(child.unwrap())
+    }
+
+    fn pid(&self) -> Pid {
+        Pid::from_child(&self.0)
+    }
+}
+
+impl Drop for Shell {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = (self.0.kill(), self.0.wait());
+    }
+}
+
+/// Removes a cgroup when the test ends in whatever way.
+struct Removed(Cgroup);
+
+impl Drop for Removed {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let _ = (self.0.kill(libc::SIGKILL), self.0.remove());
+        }
+    }
+}
+
+fn in_cgroup(pid: Pid, controllers: &str) -> String {
+    let text = std::fs::read_to_string(format!("/proc/{}/cgroup", pid.as_raw_nonzero())).unwrap();
+    let mut lines = text.lines().map(|line| line.splitn(3, ':').skip(1));
+    lines.find_map(|mut l| (l.next() == Some(controllers)).then(|| l.next().unwrap().to_owned())).unwrap()
+}
+
+fn life(layout: &Layout, name: &str) {
+    let inner = format!("{}/leaf", path(name));
+    let mut plan = planned(layout, &inner, "{}");
+    Cgroup::foresee(&mut plan);
+    assert!(plan.membership.places.iter().all(|p| p.made == 2 && !p.dir.exists()), "{plan:?}");
+    let cgroup = Removed(Cgroup::create(&plan).unwrap());
+    let cgroup = &cgroup.0;
+    assert_eq!(cgroup.membership(), &plan.membership);
+    cgroup.apply(&plan).unwrap();
+
+    let shell = Shell::spawn("read _");
+    cgroup.join(shell.pid(), Unified::Move).unwrap();
+    for place in &cgroup.membership().places {
+        assert_eq!(in_cgroup(shell.pid(), &place.controllers), inner);
+    }
+    assert!(cgroup.pids().unwrap().contains(&shell.pid()));
+    // Somebody else's cgroup from now on.
+    assert!(Cgroup::create(&plan).unwrap_err().to_string().contains("not empty"));
+    // What the container makes below is listed, and removed with it.
+    let place = cgroup.membership().places.last().unwrap();
+    std::fs::create_dir(place.dir.join("below")).unwrap();
+
+    let again = Cgroup::open(serde_json::from_value(serde_json::to_value(cgroup.membership()).unwrap()).unwrap());
+    assert!(!again.is_frozen().unwrap());
+    again.freeze().unwrap();
+    assert!(again.is_frozen().unwrap());
+    again.kill(libc::SIGKILL).unwrap();
+    again.thaw().unwrap();
+    again.remove().unwrap();
+    assert!(again.pids().unwrap().is_empty());
+    for place in &cgroup.membership().places {
+        assert!(!place.dir.parent().unwrap().exists());
+    }
+    again.remove().unwrap();
+}
+
+#[test]
+fn a_life_in_every_view() {
+    seen(View::Native, |layout| life(layout, "native"));
+    seen(View::V1, |layout| life(layout, "v1"));
+    seen(View::V2, |layout| life(layout, "v2"));
+}
+
+#[test]
+fn a_process_joins_by_itself() {
+    seen(View::Native, |layout| {
+        let inner = path("self");
+        let cgroup = Removed(Cgroup::create(&planned(layout, &inner, "{}")).unwrap());
+        let membership = cgroup.0.membership().clone();
+        let mut command = Command::new("/bin/cat");
+        let join = move || {
+            let cgroup = Cgroup::open(membership.clone());
+            cgroup.join_self(Unified::Move).map_err(|e| std::io::Error::other(e.to_string()))
+        };
+        // SAFETY: the child of a thread that holds no lock; it makes system calls and small allocations.
+        let shell = Shell(unsafe { command.stdin(Stdio::piped()).pre_exec(join) }.spawn().unwrap());
+        for place in &cgroup.0.membership().places {
+            assert_eq!(in_cgroup(shell.pid(), &place.controllers), inner);
+        }
+        drop(shell);
+        cgroup.0.remove().unwrap();
+    });
+}
+
+#[test]
+fn what_was_there_before_stays() {
+    seen(View::Native, |layout| {
+        let plan = planned(layout, &path("before"), "{}");
+        let dir = &plan.membership.places[0].dir;
+        std::fs::create_dir(dir).unwrap();
+        Cgroup::create(&plan).unwrap().remove().unwrap();
+        assert!(dir.exists());
+        assert!(plan.membership.places[1..].iter().all(|p| !p.dir.exists()));
+        std::fs::remove_dir(dir).unwrap();
+    });
+}
+
+#[test]
+fn a_failure_leaves_nothing() {
+    seen(View::Native, |layout| {
+        let mut plan = planned(layout, &format!("{}/a/b", path("undo")), "{}");
+        // The last directory cannot be made: its parent is a file.
+        let last = plan.membership.places.last_mut().unwrap();
+        last.dir = last.mount.join("cgroup.procs/x/y");
+        assert!(Cgroup::create(&plan).is_err());
+        for place in plan.membership.places.iter().rev().skip(1) {
+            assert!(!place.dir.parent().unwrap().parent().unwrap().exists());
+        }
+    });
+}

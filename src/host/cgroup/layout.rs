@@ -1,0 +1,359 @@
+//! Which cgroup hierarchies this process can reach, and where it is in each of them.
+//!
+//! The bytes of /proc/self/mountinfo and /proc/self/cgroup enter, a [`Layout`] leaves. It runs in the runtime's
+//! process, needs no privilege, and makes no system call beyond reading those two files. Nothing is guessed from
+//! path names: a mount belongs to a hierarchy because its options name that hierarchy's controllers
+//! (cgroups(7), "Mounting v1 controllers"; proc_pid_mountinfo(5)).
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result, Wrap};
+
+/// How the host uses cgroups.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Only v1 hierarchies are mounted.
+    V1,
+    /// Only the unified hierarchy is mounted.
+    V2,
+    /// Both are.
+    Hybrid,
+}
+
+/// One mounted hierarchy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hierarchy {
+    /// Where it is mounted, in this process's mount namespace.
+    pub mount: PathBuf,
+    /// Its controllers as /proc/self/cgroup names them (`cpu,cpuacct`, `name=systemd`); empty for the unified one.
+    pub controllers: String,
+    /// This process's own cgroup below `mount`, without a leading slash (the root is the empty path); none where
+    /// it lies outside of what is mounted.
+    pub own: Option<PathBuf>,
+}
+
+impl Hierarchy {
+    /// True for the unified hierarchy.
+    pub fn is_v2(&self) -> bool {
+        self.controllers.is_empty()
+    }
+}
+
+/// All mounted hierarchies: the v1 ones in the kernel's order, the unified one last.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Layout {
+    /// What can be reached through a mount.
+    pub hierarchies: Vec<Hierarchy>,
+    /// The controllers that a v1 hierarchy holds, mounted or not: the unified one cannot have them.
+    pub bound_to_v1: Vec<String>,
+}
+
+impl Layout {
+    /// Reads this process's layout.
+    pub fn detect() -> Result<Self> {
+        let read = |path: &str| std::fs::read(path).wrap_with(|| format!("read(\"{path}\")"));
+        Self::parse(&read("/proc/self/mountinfo")?, &read("/proc/self/cgroup")?)
+    }
+
+    /// The layout that the two files' contents describe.
+    pub fn parse(mountinfo: &[u8], cgroup: &[u8]) -> Result<Self> {
+        let mounts: Vec<Mount<'_>> = lines(mountinfo).filter_map(Mount::parse).collect();
+        let mut layout = Self::default();
+        let mut unified = None;
+        for line in lines(cgroup) {
+            let (controllers, own) = membership(line).ok_or_else(|| {
+                Error::new(format!("/proc/self/cgroup: bad line {:?}", String::from_utf8_lossy(line)))
+            })?;
+            if !controllers.is_empty() && !controllers.starts_with("name=") {
+                layout.bound_to_v1.extend(controllers.split(',').map(str::to_owned));
+            }
+            let Some(found) = Hierarchy::find(&mounts, controllers, own) else { continue };
+            if found.is_v2() {
+                unified = Some(found);
+            } else {
+                layout.hierarchies.push(found);
+            }
+        }
+        layout.hierarchies.extend(unified);
+        Ok(layout)
+    }
+
+    /// v1, v2 or both; none where no cgroup file system is mounted.
+    pub fn mode(&self) -> Option<Mode> {
+        let unified = self.hierarchies.last()?.is_v2();
+        Some(match (unified, self.hierarchies.len()) {
+            (true, 1) => Mode::V2,
+            (true, _) => Mode::Hybrid,
+            (false, _) => Mode::V1,
+        })
+    }
+
+    /// The unified hierarchy, where it is mounted.
+    pub fn v2(&self) -> Option<&Hierarchy> {
+        self.hierarchies.last().filter(|h| h.is_v2())
+    }
+}
+
+impl Hierarchy {
+    /// The mount to use for the hierarchy: one that shows our own cgroup rather than not, one that shows more of
+    /// the hierarchy rather than less, a writable one rather than a read-only one, and the first of equals.
+    fn find(mounts: &[Mount<'_>], controllers: &str, own: &[u8]) -> Option<Self> {
+        let token = controllers.split(',').next().unwrap_or_default().as_bytes();
+        let belongs = |m: &&Mount<'_>| match token {
+            b"" => m.fstype == b"cgroup2",
+            _ => m.fstype == b"cgroup" && m.options.split(|b| *b == b',').any(|o| o == token),
+        };
+        let best = mounts.iter().filter(belongs).filter(|m| !m.is_hidden(mounts)).min_by_key(|m| {
+            let own = below(&unescape(m.root), own);
+            (own.is_none(), m.root.len(), m.is_readonly())
+        })?;
+        Some(Self {
+            mount: PathBuf::from(std::ffi::OsString::from_vec(unescape(best.point))),
+            controllers: controllers.to_owned(),
+            own: below(&unescape(best.root), own),
+        })
+    }
+}
+
+/// `own` (a path in the hierarchy, as our cgroup namespace sees it) as a path below the mount whose root is `root`.
+///
+/// A mount from outside of our cgroup namespace has a root like `/../..`, and a cgroup outside of it a path like
+/// `/../x`: what is between them has no name for us (cgroup_namespaces(7)).
+fn below(root: &[u8], own: &[u8]) -> Option<PathBuf> {
+    let inner = Path::new(OsStr::from_bytes(own)).strip_prefix(OsStr::from_bytes(root)).ok()?;
+    let plain = |path: &Path| path.components().all(|c| !matches!(c, std::path::Component::ParentDir));
+    (plain(inner) && plain(Path::new(OsStr::from_bytes(root)))).then(|| inner.to_owned())
+}
+
+/// Controllers and path of a line of /proc/self/cgroup: `4:cpu,cpuacct:/user.slice`.
+fn membership(line: &[u8]) -> Option<(&str, &[u8])> {
+    let mut fields = line.splitn(3, |b| *b == b':');
+    fields.next()?;
+    let controllers = std::str::from_utf8(fields.next()?).ok()?;
+    Some((controllers, fields.next().filter(|path| path.first() == Some(&b'/'))?))
+}
+
+/// What matters of a line of /proc/self/mountinfo.
+struct Mount<'a> {
+    id: &'a [u8],
+    parent: &'a [u8],
+    root: &'a [u8],
+    point: &'a [u8],
+    flags: &'a [u8],
+    fstype: &'a [u8],
+    options: &'a [u8],
+}
+
+impl<'a> Mount<'a> {
+    /// `36 35 98:0 /root /point rw,noatime master:1 - ext3 /dev/root rw,errors=continue`
+    fn parse(line: &'a [u8]) -> Option<Self> {
+        let mut fields = line.split(|b| *b == b' ');
+        let (id, parent, _device) = (fields.next()?, fields.next()?, fields.next()?);
+        let (root, point, flags) = (fields.next()?, fields.next()?, fields.next()?);
+        fields.by_ref().find(|field| *field == b"-")?;
+        let (fstype, _source) = (fields.next()?, fields.next()?);
+        Some(Self { id, parent, root, point, flags, fstype, options: fields.next().unwrap_or_default() })
+    }
+
+    fn is_readonly(&self) -> bool {
+        self.flags.split(|b| *b == b',').any(|flag| flag == b"ro")
+    }
+
+    /// True where another mount lies over this one, or over what it is mounted on, so that no path leads to it:
+    /// mountinfo goes on listing it.
+    fn is_hidden(&self, mounts: &[Mount<'_>]) -> bool {
+        // A line holds one mount, and a parent is another: the chain is no longer than the table.
+        let (mut mount, mut child) = (self, self);
+        for _ in 0..mounts.len() {
+            // A mount lies over what it is mounted on, but does not hide itself by that.
+            if mounts.iter().any(|other| other.id != child.id && other.hides(mount)) {
+                return true;
+            }
+            match mounts.iter().find(|other| other.id == mount.parent && other.id != mount.id) {
+                Some(parent) => (mount, child) = (parent, mount),
+                None => return false,
+            }
+        }
+        false
+    }
+
+    fn hides(&self, other: &Mount<'_>) -> bool {
+        if self.id == other.id || !is_at_or_above(self.point, other.point) {
+            return false;
+        }
+        self.parent == other.parent || (self.parent == other.id && self.point == other.point)
+    }
+}
+
+/// True where the path `above` is `below` or one of its parents.
+fn is_at_or_above(above: &[u8], below: &[u8]) -> bool {
+    match below.strip_prefix(above) {
+        Some(rest) => rest.is_empty() || rest[0] == b'/' || above == b"/",
+        None => false,
+    }
+}
+
+/// mountinfo writes space, tab, newline and backslash as three octal digits.
+fn unescape(field: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::with_capacity(field.len());
+    let mut rest = field;
+    while let [first, tail @ ..] = rest {
+        match tail {
+            [a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', after @ ..] if *first == b'\\' => {
+                plain.push((a - b'0') << 6 | (b - b'0') << 3 | (c - b'0'));
+                rest = after;
+            }
+            _ => {
+                plain.push(*first);
+                rest = tail;
+            }
+        }
+    }
+    plain
+}
+
+fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    text.split(|b| *b == b'\n').filter(|line| !line.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(mountinfo: &str, cgroup: &str) -> Layout {
+        Layout::parse(mountinfo.as_bytes(), cgroup.as_bytes()).unwrap()
+    }
+
+    fn hierarchy(mount: &str, controllers: &str, own: Option<&str>) -> Hierarchy {
+        Hierarchy { mount: mount.into(), controllers: controllers.into(), own: own.map(PathBuf::from) }
+    }
+
+    const HYBRID: &str = "\
+23 1 0:22 / / rw - ext4 /dev/vda rw
+31 23 0:28 / /sys/fs/cgroup rw,relatime - tmpfs tmpfs rw,mode=755
+32 31 0:29 / /sys/fs/cgroup/cpu rw,relatime - cgroup cgroup rw,cpu
+35 31 0:32 / /sys/fs/cgroup/memory rw,relatime - cgroup cgroup rw,memory
+40 31 0:37 / /sys/fs/cgroup/systemd rw,relatime - cgroup cgroup rw,name=systemd
+41 31 0:38 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw
+";
+    const HYBRID_OWN: &str = "9:name=systemd:/\n4:memory:/process_api/87cf\n1:cpu:/\n0::/\n";
+
+    #[test]
+    fn hybrid_without_systemd() {
+        let layout = parse(HYBRID, HYBRID_OWN);
+        assert_eq!(layout.mode(), Some(Mode::Hybrid));
+        assert_eq!(
+            layout.hierarchies,
+            [
+                hierarchy("/sys/fs/cgroup/systemd", "name=systemd", Some("")),
+                hierarchy("/sys/fs/cgroup/memory", "memory", Some("process_api/87cf")),
+                hierarchy("/sys/fs/cgroup/cpu", "cpu", Some("")),
+                hierarchy("/sys/fs/cgroup/unified", "", Some("")),
+            ]
+        );
+        assert_eq!(layout.bound_to_v1, ["memory", "cpu"]);
+    }
+
+    #[test]
+    fn a_mount_over_the_v1_ones_hides_them() {
+        let layout = parse(&format!("{HYBRID}50 31 0:38 / /sys/fs/cgroup rw - cgroup2 none rw\n"), HYBRID_OWN);
+        assert_eq!(layout.mode(), Some(Mode::V2));
+        assert_eq!(layout.hierarchies, [hierarchy("/sys/fs/cgroup", "", Some(""))]);
+        assert_eq!(layout.bound_to_v1, ["memory", "cpu"]);
+    }
+
+    #[test]
+    fn a_mount_over_a_parent_or_over_the_same_place_hides_what_was_there() {
+        let over_parent = parse(&format!("{HYBRID}50 23 0:50 / /sys rw - sysfs sysfs rw\n"), HYBRID_OWN);
+        assert_eq!(over_parent.mode(), None);
+        let stacked = format!("{HYBRID}50 32 0:29 /x /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n");
+        let cpu = parse(&stacked, HYBRID_OWN).hierarchies.remove(2);
+        assert_eq!(cpu, hierarchy("/sys/fs/cgroup/cpu", "cpu", None));
+        // A name that only begins alike hides nothing.
+        let beside = parse(&format!("{HYBRID}50 31 0:50 / /sys/fs/cgroup/cp rw - tmpfs t rw\n"), HYBRID_OWN);
+        assert_eq!(beside.hierarchies.len(), 4);
+    }
+
+    #[test]
+    fn without_the_unified_mount_it_is_v1() {
+        let v1: String = HYBRID.lines().filter(|l| !l.contains("cgroup2")).map(|l| format!("{l}\n")).collect();
+        assert_eq!(parse(&v1, HYBRID_OWN).mode(), Some(Mode::V1));
+    }
+
+    #[test]
+    fn systemd_legacy_has_comounted_controllers_in_any_order_of_options() {
+        let layout = parse(
+            "25 1 0:22 / / rw - ext4 /dev/sda rw\n\
+             30 25 0:25 / /sys/fs/cgroup ro,nosuid shared:9 - tmpfs tmpfs ro,mode=755\n\
+             31 30 0:26 / /sys/fs/cgroup/systemd rw,nosuid shared:10 - cgroup cgroup rw,xattr,release_agent=/lib/systemd/systemd-cgroups-agent,name=systemd\n\
+             33 30 0:28 / /sys/fs/cgroup/net_cls,net_prio rw,nosuid shared:15 - cgroup cgroup rw,net_cls,net_prio\n\
+             34 30 0:29 / /sys/fs/cgroup/cpu,cpuacct rw,nosuid shared:16 - cgroup cgroup rw,cpu,cpuacct\n",
+            "11:net_cls,net_prio:/\n4:cpu,cpuacct:/user.slice\n1:name=systemd:/user.slice/user-0.slice/session-1.scope\n",
+        );
+        assert_eq!(
+            layout.hierarchies,
+            [
+                hierarchy("/sys/fs/cgroup/net_cls,net_prio", "net_cls,net_prio", Some("")),
+                hierarchy("/sys/fs/cgroup/cpu,cpuacct", "cpu,cpuacct", Some("user.slice")),
+                hierarchy("/sys/fs/cgroup/systemd", "name=systemd", Some("user.slice/user-0.slice/session-1.scope")),
+            ]
+        );
+    }
+
+    #[test]
+    fn systemd_unified() {
+        let layout = parse(
+            "24 30 0:22 / /sys rw - sysfs sysfs rw\n35 24 0:30 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw,nsdelegate\n",
+            "0::/user.slice/user-1000.slice/session-3.scope\n",
+        );
+        assert_eq!(layout.mode(), Some(Mode::V2));
+        assert_eq!(
+            layout.v2(),
+            Some(&hierarchy("/sys/fs/cgroup", "", Some("user.slice/user-1000.slice/session-3.scope")))
+        );
+    }
+
+    #[test]
+    fn docker_in_docker_mounts_show_our_own_cgroup_as_their_root() {
+        let layout = parse(
+            "700 690 0:60 / /sys/fs/cgroup rw - tmpfs tmpfs rw\n\
+             701 700 0:29 /docker/0abc /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n",
+            "8:memory:/docker/0abc/inner\n0::/\n",
+        );
+        assert_eq!(layout.hierarchies, [hierarchy("/sys/fs/cgroup/memory", "memory", Some("inner"))]);
+    }
+
+    #[test]
+    fn a_mount_from_outside_of_the_cgroup_namespace_does_not_tell_where_we_are() {
+        let outside = "35 24 0:30 /../.. /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n";
+        assert_eq!(parse(outside, "0::/\n").hierarchies, [hierarchy("/sys/fs/cgroup", "", None)]);
+        let inside = "36 24 0:30 / /cg rw - cgroup2 cgroup2 rw\n";
+        let both = parse(&format!("{outside}{inside}"), "0::/a\n");
+        assert_eq!(both.hierarchies, [hierarchy("/cg", "", Some("a"))]);
+        assert_eq!(parse(inside, "0::/../b\n").hierarchies, [hierarchy("/cg", "", None)]);
+    }
+
+    #[test]
+    fn a_writable_mount_is_better_and_escapes_are_read() {
+        let layout = parse(
+            "35 24 0:30 / /ro ro - cgroup2 cgroup2 rw\n36 24 0:30 / /a\\040b\\134 rw - cgroup2 cgroup2 rw\n",
+            "0::/\n",
+        );
+        assert_eq!(layout.hierarchies, [hierarchy("/a b\\", "", Some(""))]);
+    }
+
+    #[test]
+    fn what_is_not_understood_is_an_error_or_left_out_but_no_panic() {
+        assert!(Layout::parse(b"", b"nonsense\n").is_err());
+        assert!(Layout::parse(b"", b"0::relative\n").is_err());
+        assert_eq!(parse("short line\n- - -\n1 1 0:1 / / rw - cgroup2\n\n", "0::/\n").mode(), None);
+        assert_eq!(parse("1 2 0:1 / / rw - x x rw\n2 1 0:1 / / rw - cgroup2 x rw\n", "0::/\n").mode(), None);
+    }
+
+    #[test]
+    fn this_machine_has_one() {
+        assert!(Layout::detect().unwrap().mode().is_some());
+    }
+}

@@ -1,0 +1,165 @@
+//! Making the container's directories, and undoing that.
+
+use std::path::Path;
+
+use rustix::io::Errno;
+
+use super::{exists, file, remove};
+use crate::error::{Error, Result};
+use crate::plan::cgroup::{Authority, CgroupPlan, Membership, Place, Which};
+
+/// How often a parent may vanish under us (another container's removal) before we give up.
+const RACES: usize = 5;
+
+/// Counts the missing parents of each directory.
+pub(super) fn foresee(membership: &mut Membership) {
+    for place in &mut membership.places {
+        place.made = 1 + missing_parents(place).count();
+    }
+}
+
+/// The parents below the mount that are not there, from the innermost outwards.
+fn missing_parents(place: &Place) -> impl Iterator<Item = &Path> {
+    let parents = place.dir.ancestors().skip(1);
+    parents.take_while(|dir| dir.starts_with(&place.mount) && *dir != place.mount && !exists(dir))
+}
+
+/// Makes all directories of a plan, and tells what was there before.
+pub(super) fn make(plan: &CgroupPlan) -> Result<Membership> {
+    let mut made = Membership { driver: plan.membership.driver, places: Vec::new() };
+    for place in &plan.membership.places {
+        let mut place = Place { made: 0, ..place.clone() };
+        let result = make_place(&mut place).and_then(|()| fill(&place, &place.dir));
+        let left_out = result.as_ref().is_err_and(|e| is_denied(e) && may_do_without(plan, &place));
+        // Also a place that failed may hold directories of ours.
+        made.places.push(place);
+        if left_out {
+            made.places.pop();
+        } else if let Err(error) = result {
+            return Err(undo(&made, advise(error, plan)));
+        }
+    }
+    Ok(made)
+}
+
+/// The error, and those of removing what had been made before it.
+fn undo(made: &Membership, error: Error) -> Error {
+    match remove::remove(made) {
+        Ok(()) => error,
+        Err(more) => error.and(more.wrap("undo")),
+    }
+}
+
+fn is_denied(error: &Error) -> bool {
+    [libc::EACCES, libc::EPERM, libc::EROFS].into_iter().any(|errno| error.is(errno))
+}
+
+fn may_do_without(plan: &CgroupPlan, place: &Place) -> bool {
+    let wanted = |which: &Which| match which {
+        Which::V1(controller) => place.has(controller),
+        Which::V2 => place.is_v2(),
+    };
+    plan.authority == Authority::Rootless && !plan.writes.iter().any(|write| wanted(&write.hierarchy))
+}
+
+fn advise(error: Error, plan: &CgroupPlan) -> Error {
+    if !is_denied(&error) || plan.authority != Authority::Rootless {
+        return error;
+    }
+    let controllers: Vec<&str> = plan.writes.iter().filter_map(|w| w.file.split('.').next()).collect();
+    let mut named = controllers.clone();
+    named.dedup();
+    error.hint(format!(
+        "limits without root need a delegated cgroup: give the user {} with systemd's Delegate=, use --systemd-cgroup, \
+         or take the limits out of /linux/resources",
+        named.join(", ")
+    ))
+}
+
+/// Makes one directory, with its parents where they are missing.
+fn make_place(place: &mut Place) -> Result<()> {
+    for _ in 0..RACES {
+        match file::mkdir(&place.dir) {
+            Ok(()) => {
+                place.made += 1;
+                return Ok(());
+            }
+            Err(Errno::EXIST) => return refuse_populated(place),
+            Err(Errno::NOENT) => make_parents(place)?,
+            Err(errno) => return Err(failed(&place.dir, errno)),
+        }
+    }
+    Err(failed(&place.dir, Errno::NOENT))
+}
+
+fn make_parents(place: &mut Place) -> Result<()> {
+    let missing: Vec<_> = missing_parents(place).map(Path::to_owned).collect();
+    let mut ours: Vec<&Path> = Vec::new();
+    for dir in missing.iter().rev() {
+        let result = match file::mkdir(dir) {
+            Ok(()) => {
+                ours.push(dir);
+                fill(place, dir)
+            }
+            // Somebody else made it first, or removed its parent again: the next round finds out.
+            Err(Errno::EXIST) => {
+                ours.clear();
+                Ok(())
+            }
+            Err(Errno::NOENT) => break,
+            Err(errno) => Err(failed(dir, errno)),
+        };
+        if let Err(error) = result {
+            // The caller counts from the innermost directory, which is not there: undone here.
+            let undone = ours.iter().rev().try_for_each(|dir| file::rmdir(dir));
+            return Err(undone.err().into_iter().fold(error, |e, errno| e.and(Error::sys("rmdir", errno))));
+        }
+    }
+    place.made = ours.len();
+    Ok(())
+}
+
+/// A cgroup in which processes already live is somebody's: our kill and freeze would meet them.
+fn refuse_populated(place: &Place) -> Result<()> {
+    let inside = file::read_if_there(&place.dir.join("cgroup.procs"))?.unwrap_or_default();
+    if inside.is_empty() {
+        return Ok(());
+    }
+    let dir = place.dir.display();
+    Err(Error::new(format!("the container's cgroup is not empty: {dir} holds {} processes", inside.lines().count()))
+        .hint("another container's? give this one its own /linux/cgroupsPath"))
+}
+
+/// What a new directory needs before a process can join it.
+fn fill(place: &Place, dir: &Path) -> Result<()> {
+    if place.has("cpuset") { inherit_cpuset(dir, &place.mount) } else { Ok(()) }
+}
+
+/// A v1 cpuset begins without CPUs and memory nodes, and then nothing can join it (cpuset(7)).
+fn inherit_cpuset(dir: &Path, mount: &Path) -> Result<()> {
+    for name in ["cpuset.cpus", "cpuset.mems"] {
+        // A directory below its mount has a parent.
+        let parent = dir.parent().unwrap_or(mount);
+        let value = cpuset_of(parent, mount, name)?;
+        file::write(&dir.join(name), &value)?;
+    }
+    Ok(())
+}
+
+/// A cgroup's CPUs or memory nodes; where it has none (whoever made it did not care), it gets its parent's first.
+fn cpuset_of(dir: &Path, mount: &Path, name: &str) -> Result<String> {
+    let path = dir.join(name);
+    let value = file::read(&path)?.trim_end().to_owned();
+    match dir.parent() {
+        Some(parent) if value.is_empty() && dir != mount => {
+            let value = cpuset_of(parent, mount, name)?;
+            file::write(&path, &value)?;
+            Ok(value)
+        }
+        _ => Ok(value),
+    }
+}
+
+fn failed(dir: &Path, errno: Errno) -> Error {
+    Error::sys(format!("mkdirat({dir:?})"), errno)
+}
