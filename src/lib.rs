@@ -14,6 +14,7 @@
 #![warn(clippy::undocumented_unsafe_blocks)]
 
 pub mod cli;
+pub mod bundle;
 pub mod error;
 pub mod host;
 pub mod plan;
