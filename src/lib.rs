@@ -13,8 +13,8 @@
 #![deny(unsafe_code)]
 #![warn(clippy::undocumented_unsafe_blocks)]
 
-pub mod cli;
 pub mod bundle;
+pub mod cli;
 pub mod error;
 pub mod host;
 pub mod plan;

@@ -24,6 +24,7 @@ use oci_spec::runtime::{LinuxResources, Process, Spec};
 pub use container_id::ContainerId;
 pub use example::{CgroupNamespace, Owner, example_config};
 pub use read::Read;
+pub use repair::pointer_token;
 
 use crate::error::{Error, Kind, Result, Wrap};
 

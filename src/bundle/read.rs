@@ -241,7 +241,7 @@ fn remove(document: &mut Value, path: &[Segment]) -> bool {
 fn place(segment: &Segment) -> Option<String> {
     match segment {
         Segment::Seq { index } => Some(index.to_string()),
-        Segment::Map { key } => Some(repair::escape(key)),
+        Segment::Map { key } => Some(repair::pointer_token(key)),
         Segment::Enum { .. } | Segment::Unknown => None,
     }
 }

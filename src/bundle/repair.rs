@@ -63,7 +63,7 @@ fn mend_process(process: &mut Value, at: &str, notes: &mut Notes) {
     members.entry("user").or_insert_with(|| json!({}));
     if let Some(sets) = members.get_mut("capabilities").and_then(Value::as_object_mut) {
         for (name, set) in sets {
-            drop_unknown_capabilities(set, &format!("{at}/capabilities/{}", escape(name)), notes);
+            drop_unknown_capabilities(set, &format!("{at}/capabilities/{}", pointer_token(name)), notes);
         }
     }
     if let Some(flags) = process.pointer_mut("/scheduler/flags").and_then(Value::as_array_mut) {
@@ -134,6 +134,6 @@ fn drop_nulls(value: &mut Value) {
 }
 
 /// A key as a reference token of a JSON pointer (RFC 6901).
-pub fn escape(key: &str) -> String {
+pub fn pointer_token(key: &str) -> String {
     key.replace('~', "~0").replace('/', "~1")
 }

@@ -5,14 +5,32 @@
 //! Nothing in a plan has to be parsed, looked up by name or converted again: init runs in the container with
 //! little memory and must not compute.
 
+mod build;
+mod capabilities;
 pub mod cgroup;
 pub mod device_rules;
+mod devices;
+mod hooks;
+mod host;
+mod id_maps;
+pub mod mount_options;
+mod mounts;
+mod namespaces;
+mod paths;
+mod process;
+mod report;
+mod scheduling;
+mod sysctl;
 
 use std::ffi::CString;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+
+pub use build::{Request, build, exec_process};
+pub use host::Host;
+pub use mounts::CgroupTree;
 
 /// All that is decided of a container before anything of it is made.
 #[derive(Debug)]
@@ -279,6 +297,9 @@ pub enum MountWhat {
     /// A file system by type, with its superblock flags (`MS_SYNCHRONOUS`, `MS_RDONLY`, … of mount(2)) and its own
     /// options (`size=64k,mode=755`).
     Filesystem { fstype: CString, source: CString, flags: u64, data: String, copy_up: CopyUp },
+    /// `remount`: new attributes for what is mounted at the destination already, and for its superblock where
+    /// `superblock` has the flags and options for one (absent with `bind`).
+    Remount { superblock: Option<SuperblockOptions> },
     /// The container's cgroups on a host with v1 hierarchies: a tmpfs with one mount for each.
     CgroupV1 { hierarchies: Vec<CgroupV1Mount> },
     /// The container's cgroup on a host whose /sys/fs/cgroup is cgroup2 (`linux` mount type `cgroup` or `cgroup2`).
@@ -287,6 +308,15 @@ pub enum MountWhat {
         /// user namespace may not mount cgroup2.
         host_dir: PathBuf,
     },
+}
+
+/// Options of a file system as mount(2) takes them.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SuperblockOptions {
+    /// `MS_SYNCHRONOUS`, `MS_RDONLY`, …
+    pub flags: u64,
+    /// `size=64k,mode=755`
+    pub data: String,
 }
 
 /// What a bind mount's source is.
@@ -298,8 +328,9 @@ pub enum TargetKind {
 }
 
 /// `tmpcopyup`: whether what the directory held is copied into the tmpfs over it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum CopyUp {
+    #[default]
     No,
     Yes,
 }

@@ -11,6 +11,7 @@ pub mod errno;
 pub mod exec;
 pub mod keyring;
 pub mod mount;
+pub mod nsfs;
 pub mod personality;
 pub mod pidfd;
 pub mod resource;

@@ -1,0 +1,91 @@
+//! Facts of the host that a plan depends on, each read once and only where a config asks for it.
+
+use std::cell::OnceCell;
+use std::path::Path;
+
+use crate::sys;
+
+/// The oldest kernel with all that is needed: mount_setattr(2), openat2(2), clone3(2), close_range(2).
+const FLOOR: (u32, u32) = (5, 14);
+
+/// The host as this process sees it.
+#[derive(Debug)]
+pub struct Host {
+    /// The effective user id in the runtime's user namespace.
+    pub euid: u32,
+    permitted: OnceCell<u64>,
+    apparmor: OnceCell<Confinement>,
+    selinux: OnceCell<Confinement>,
+}
+
+/// Whether the kernel has a security module in force.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Confinement {
+    Available,
+    Absent,
+}
+
+impl Host {
+    /// The host that this process runs on.
+    pub fn here() -> Self {
+        Self {
+            euid: rustix::process::geteuid().as_raw(),
+            permitted: OnceCell::new(),
+            apparmor: OnceCell::new(),
+            selinux: OnceCell::new(),
+        }
+    }
+
+    /// The capabilities that this process can pass on, by capability number (capabilities(7)).
+    pub fn permitted_capabilities(&self) -> u64 {
+        // capget(2) of oneself fails for no reason but a bad address; the kernel then refuses what is not held.
+        *self.permitted.get_or_init(|| sys::capability::get().map_or(u64::MAX, |sets| sets.permitted))
+    }
+
+    /// Whether AppArmor is enabled.
+    pub fn apparmor(&self) -> Confinement {
+        *self.apparmor.get_or_init(|| match std::fs::read("/sys/module/apparmor/parameters/enabled") {
+            Ok(text) if text.first() == Some(&b'Y') => Confinement::Available,
+            _ => Confinement::Absent,
+        })
+    }
+
+    /// Whether SELinux is enabled: its file system is mounted where libselinux looks for it.
+    pub fn selinux(&self) -> Confinement {
+        *self.selinux.get_or_init(|| match Path::new("/sys/fs/selinux/enforce").exists() {
+            true => Confinement::Available,
+            false => Confinement::Absent,
+        })
+    }
+
+    /// What to tell where a system call is missing: the kernel, if it is older than what is needed.
+    pub fn kernel_hint() -> Option<String> {
+        let name = rustix::system::uname();
+        too_old(&name.release().to_string_lossy())
+    }
+
+    #[cfg(test)]
+    pub fn assumed(euid: u32, permitted: u64, lsm: Confinement) -> Self {
+        Self { euid, permitted: permitted.into(), apparmor: lsm.into(), selinux: lsm.into() }
+    }
+}
+
+fn too_old(release: &str) -> Option<String> {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map_while(|number| number.parse::<u32>().ok());
+    let found = (numbers.next()?, numbers.next()?);
+    let (major, minor) = FLOOR;
+    (found < FLOOR).then(|| format!("the kernel is {release}, {major}.{minor} or later is needed"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn old_kernels_are_named() {
+        assert_eq!(too_old("5.10.0-28-amd64").unwrap(), "the kernel is 5.10.0-28-amd64, 5.14 or later is needed");
+        for new in ["5.14.0", "5.15", "6.1.0-13-cloud-amd64", "10.0", "", "x"] {
+            assert_eq!(too_old(new), None, "{new}");
+        }
+    }
+}
