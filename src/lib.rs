@@ -13,10 +13,18 @@
 #![deny(unsafe_code)]
 #![warn(clippy::undocumented_unsafe_blocks)]
 
-pub mod bundle;
-pub mod cli;
 pub mod error;
-pub mod host;
+
+pub mod cli;
+pub mod verbs;
+
+pub mod bundle;
 pub mod plan;
+pub mod state;
+
+pub mod host;
+mod init;
+pub mod spawn;
+
 pub mod sys;
 pub mod timestamp;

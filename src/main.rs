@@ -1,3 +1,7 @@
 //! Calls the library and nothing else.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ExitCode::from(rruntime::cli::run(std::env::args_os(), rruntime::verbs::run))
+}

@@ -1,5 +1,10 @@
 //! What is done to the host from outside of the container.
 //!
-//! Plans enter, kernel objects and what the state record keeps of them leave. It runs in the runtime's process.
+//! Plans enter, kernel objects and what the state record keeps of them leave. It runs in the runtime's process; hooks
+//! also in init's.
 
 pub mod cgroup;
+pub mod console;
+pub mod hooks;
+pub mod id_maps;
+pub mod notify_socket;

@@ -55,6 +55,11 @@ pub const ALL: [(u32, Capability); 41] = {
     ]
 };
 
+/// The names of all capabilities, as config.json has them.
+pub fn names() -> impl Iterator<Item = String> {
+    ALL.iter().map(|(_, capability)| capability.to_string())
+}
+
 /// The sets as config.json names them; none where it has no `capabilities`, as every runtime has it.
 ///
 /// `grantable` are the capabilities that the runtime can pass on. Others are left out with a warning (config.md,

@@ -8,6 +8,7 @@
 mod build;
 mod capabilities;
 pub mod cgroup;
+mod cgroup_tree;
 pub mod device_rules;
 mod devices;
 mod hooks;
@@ -29,6 +30,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 pub use build::{Request, build, exec_process};
+pub use capabilities::names as capability_names;
 pub use host::Host;
 pub use mounts::CgroupTree;
 

@@ -7,6 +7,7 @@
 
 pub mod capability;
 pub mod clone;
+pub mod descriptor;
 pub mod errno;
 pub mod exec;
 pub mod keyring;
@@ -14,6 +15,7 @@ pub mod mount;
 pub mod nsfs;
 pub mod personality;
 pub mod pidfd;
+pub mod regex;
 pub mod resource;
 pub mod sched;
 pub mod signal;

@@ -53,3 +53,9 @@ pub fn read(signalfd: &OwnedFd) -> Option<i32> {
         _ => None,
     }
 }
+
+/// Waits until a signal ends this process.
+pub fn pause() {
+    // SAFETY: pause takes nothing and touches nothing.
+    unsafe { libc::pause() };
+}

@@ -1,0 +1,252 @@
+//! The container's root as a descriptor, and paths inside it, each resolved once.
+//!
+//! What is resolved here is controlled by the image, and by whoever shares a volume with it. The kernel resolves below
+//! the root (openat2(2), `RESOLVE_IN_ROOT`); what is missing is made component by component, following links by hand,
+//! so that no string is ever looked up twice (CVE-2021-30465, CVE-2024-45310).
+//!
+//! Runs in init, before the root changes.
+
+use std::collections::VecDeque;
+use std::ffi::{OsStr, OsString};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Component, Path};
+
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
+
+use crate::error::{Error, Result, Wrap};
+use crate::plan::TargetKind;
+
+/// Links followed before we call it a loop, as the kernel does (path_resolution(7)).
+const MOST_LINKS: usize = 40;
+
+/// The container's root directory.
+#[derive(Debug)]
+pub(super) struct Root(OwnedFd);
+
+/// Whether symbolic links may lie on the way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Links {
+    Followed,
+    /// For /proc, /sys and /dev, which nothing may redirect.
+    Refused,
+}
+
+impl Root {
+    /// The root that the host calls `path`.
+    pub(super) fn open(path: &Path) -> Result<Self> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        rustix::fs::open(path, flags, Mode::empty()).map(Self).wrap_with(|| format!("open({path:?})"))
+    }
+
+    /// Opens what is at `path`, `O_PATH`.
+    pub(super) fn resolve(&self, path: &Path, links: Links) -> Result<OwnedFd, Errno> {
+        let resolve = match links {
+            Links::Followed => ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS,
+            Links::Refused => ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_SYMLINKS,
+        };
+        openat2(self.as_fd(), path, OFlags::PATH, resolve)
+    }
+
+    /// Opens the directory or file at `path`; what is missing on the way is made (directories 0755, files 0644).
+    pub(super) fn resolve_or_make(&self, path: &Path, kind: TargetKind, links: Links) -> Result<OwnedFd> {
+        match self.resolve(path, links) {
+            Err(Errno::NOENT) => {}
+            Err(Errno::LOOP) if links == Links::Refused => {
+                return Err(Error::new(format!("{} must not be or go through a symbolic link", path.display()))
+                    .hint("the image is broken or hostile"));
+            }
+            found => return found.wrap_with(|| format!("openat2(rootfs, {path:?})")),
+        }
+        let mut walk = Walk { directories: vec![dup(self.as_fd())?], rest: components(path), links: 0 };
+        walk.make(kind).wrap_with(|| format!("make {} in the root file system", path.display()))
+    }
+}
+
+impl AsFd for Root {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// openat2(2), again where a rename on the way made the kernel give up (EAGAIN).
+pub(super) fn openat2(
+    directory: BorrowedFd<'_>,
+    path: &Path,
+    flags: OFlags,
+    resolve: ResolveFlags,
+) -> Result<OwnedFd, Errno> {
+    for _ in 0..1024 {
+        match rustix::fs::openat2(directory, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve) {
+            Err(Errno::AGAIN | Errno::INTR) => {}
+            done => return done,
+        }
+    }
+    Err(Errno::AGAIN)
+}
+
+/// A path below the root that is followed by hand.
+struct Walk {
+    /// From the root to where we are; `..` goes back in it and never above the root.
+    directories: Vec<OwnedFd>,
+    rest: VecDeque<OsString>,
+    links: usize,
+}
+
+impl Walk {
+    fn make(&mut self, kind: TargetKind) -> Result<OwnedFd> {
+        while let Some(name) = self.rest.pop_front() {
+            if name == ".." {
+                if self.directories.len() > 1 {
+                    self.directories.pop();
+                }
+                continue;
+            }
+            let kind = if self.rest.is_empty() { kind } else { TargetKind::Directory };
+            let found = self.open_or_make(&name, kind)?;
+            let status = rustix::fs::fstat(&found).wrap("fstat")?;
+            match rustix::fs::FileType::from_raw_mode(status.st_mode) {
+                rustix::fs::FileType::Symlink => self.follow(&found)?,
+                rustix::fs::FileType::Directory => self.directories.push(found),
+                _ if self.rest.is_empty() => return Ok(found),
+                _ => return Err(Error::sys(format!("openat({name:?})"), libc::ENOTDIR)),
+            }
+        }
+        // The root itself is always there.
+        self.directories.pop().ok_or_else(|| Error::sys("openat(\"..\")", libc::ENOENT))
+    }
+
+    /// Opens one component without following it, and makes it where there is none.
+    fn open_or_make(&self, name: &OsStr, kind: TargetKind) -> Result<OwnedFd> {
+        let here = self.directories.last().map_or(CWD, AsFd::as_fd);
+        // Once more where another process made or removed it in between; not for ever.
+        for _ in 0..64 {
+            let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            match rustix::fs::openat(here, name, flags, Mode::empty()) {
+                Err(Errno::NOENT) => {}
+                found => return found.wrap_with(|| format!("openat({name:?})")),
+            }
+            let made = match kind {
+                TargetKind::Directory => rustix::fs::mkdirat(here, name, Mode::from_raw_mode(0o755)),
+                TargetKind::File => {
+                    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                    rustix::fs::openat(here, name, flags, Mode::from_raw_mode(0o644)).map(drop)
+                }
+            };
+            match made {
+                Ok(()) | Err(Errno::EXIST) => {}
+                Err(errno) => {
+                    let error = Error::sys(format!("make {name:?}"), errno);
+                    let hint = "the root file system cannot be written: make the mount's destination in the image";
+                    return Err(if errno == Errno::ROFS { error.hint(hint) } else { error });
+                }
+            }
+        }
+        Err(Error::sys(format!("openat({name:?})"), libc::EAGAIN).hint("something in the image keeps changing"))
+    }
+
+    /// Puts what a link says in front of what is left to walk.
+    fn follow(&mut self, link: &OwnedFd) -> Result<()> {
+        self.links += 1;
+        if self.links > MOST_LINKS {
+            return Err(Error::sys("readlink", libc::ELOOP));
+        }
+        let target = rustix::fs::readlinkat(link, "", Vec::new()).wrap("readlink")?;
+        let target = OsString::from_vec(target.into_bytes());
+        if Path::new(&target).is_absolute() {
+            self.directories.truncate(1);
+        }
+        for name in components(Path::new(&target)).into_iter().rev() {
+            self.rest.push_front(name);
+        }
+        Ok(())
+    }
+}
+
+/// Names and `..`, without `/` and `.`.
+fn components(path: &Path) -> VecDeque<OsString> {
+    path.components()
+        .filter_map(|component| match component {
+            Component::Normal(name) => Some(name.to_owned()),
+            Component::ParentDir => Some("..".into()),
+            Component::RootDir | Component::CurDir | Component::Prefix(_) => None,
+        })
+        .collect()
+}
+
+fn dup(descriptor: BorrowedFd<'_>) -> Result<OwnedFd> {
+    rustix::io::fcntl_dupfd_cloexec(descriptor, 3).wrap("fcntl(F_DUPFD_CLOEXEC)")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scratch() -> (tempdir::Scratch, Root) {
+        let scratch = tempdir::Scratch::new("root");
+        let root = Root::open(scratch.path()).unwrap();
+        (scratch, root)
+    }
+
+    #[test]
+    fn missing_parts_are_made_inside_the_root() {
+        let (dir, root) = scratch();
+        root.resolve_or_make(Path::new("/a/b"), TargetKind::Directory, Links::Followed).unwrap();
+        root.resolve_or_make(Path::new("/a/c/file"), TargetKind::File, Links::Followed).unwrap();
+        assert!(dir.path().join("a/b").is_dir() && dir.path().join("a/c/file").is_file());
+    }
+
+    #[test]
+    fn dangling_links_are_followed_inside_the_root_only() {
+        let (dir, root) = scratch();
+        let outside = tempdir::Scratch::new("outside");
+        std::os::unix::fs::symlink(outside.path().join("x"), dir.path().join("absolute")).unwrap();
+        std::os::unix::fs::symlink("../../../../../../tmp/up", dir.path().join("up")).unwrap();
+        for name in ["/absolute", "/up"] {
+            root.resolve_or_make(Path::new(name), TargetKind::File, Links::Followed).unwrap();
+        }
+        assert!(!outside.path().join("x").exists());
+        assert!(dir.path().join("tmp/up").is_file());
+        let inside = dir.path().join(outside.path().strip_prefix("/").unwrap()).join("x");
+        assert!(inside.is_file());
+    }
+
+    #[test]
+    fn links_are_refused_where_nothing_may_redirect() {
+        let (dir, root) = scratch();
+        std::fs::create_dir(dir.path().join("real")).unwrap();
+        std::os::unix::fs::symlink("real", dir.path().join("proc")).unwrap();
+        let refused = root.resolve_or_make(Path::new("/proc"), TargetKind::Directory, Links::Refused).unwrap_err();
+        assert!(refused.to_string().contains("must not be or go through a symbolic link"), "{refused}");
+    }
+
+    #[test]
+    fn a_loop_of_links_ends() {
+        let (dir, root) = scratch();
+        std::os::unix::fs::symlink("two", dir.path().join("one")).unwrap();
+        std::os::unix::fs::symlink("one/x", dir.path().join("two")).unwrap();
+        assert!(root.resolve_or_make(Path::new("/one/x"), TargetKind::File, Links::Followed).is_err());
+    }
+
+    mod tempdir {
+        pub(super) struct Scratch(std::path::PathBuf);
+        impl Scratch {
+            pub(super) fn new(name: &str) -> Self {
+                static SERIAL: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+                let serial = SERIAL.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                let path = std::env::temp_dir().join(format!("rr-unit-{name}-{}-{serial}", std::process::id()));
+                std::fs::create_dir(&path).unwrap();
+                Self(path)
+            }
+            pub(super) fn path(&self) -> &std::path::Path {
+                &self.0
+            }
+        }
+        impl Drop for Scratch {
+            fn drop(&mut self) {
+                std::fs::remove_dir_all(&self.0).unwrap();
+            }
+        }
+    }
+}

@@ -1,0 +1,367 @@
+//! Makes a container of a plan, up to the point where its program could run.
+//!
+//! What is made is written down before it is made, and unwound in reverse on any error. Runs in the runtime's process.
+
+use std::ffi::CString;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+
+use super::birth::{self, Birth};
+use super::protocol::{Channel, Order, Report};
+use super::{descriptors, sources};
+use crate::error::{Error, Result, Wrap};
+use crate::host::cgroup::{Cgroup, Unified};
+use crate::host::hooks::{self, Surroundings};
+use crate::host::{console, id_maps};
+use crate::init::{self, JoinCgroup, Keyring, Setup, Shared};
+use crate::plan::cgroup::CgroupPlan;
+use crate::plan::{Namespace, Plan, Process};
+use crate::state::process::Identity;
+use crate::state::{Dir, Phase, Record, Status, Store};
+use crate::sys;
+use crate::sys::clone::Child;
+
+/// What is to be made, and how it will be told to start.
+pub struct Request<'a> {
+    pub store: &'a Store,
+    pub plan: &'a Plan,
+    /// `None` for `--cgroup-manager disabled`.
+    pub cgroup: Option<CgroupPlan>,
+    pub record: Record,
+    /// The text of config.json, of which a copy is kept.
+    pub config: &'a [u8],
+    pub start: StartBy,
+    pub console_socket: Option<PathBuf>,
+    pub pidfd_socket: Option<PathBuf>,
+    /// Descriptors from 3 on that the program gets.
+    pub inherited: u32,
+    pub keyring: NewKeyring,
+}
+
+/// Who lets the program run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StartBy {
+    /// A later `start`, over the socket in the state directory.
+    Socket,
+    /// This process (`run`).
+    Runtime,
+}
+
+/// Whether the container gets a session keyring of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NewKeyring {
+    Yes,
+    No,
+}
+
+/// A container whose program could run. Dropped without [`Created::release`] or [`Created::start`], init ends.
+#[derive(Debug)]
+pub struct Created {
+    pub child: Child,
+    pub dir: Dir,
+    pub record: Record,
+    pub cgroup: Option<Cgroup>,
+    /// The master, where this process is to relay it.
+    pub terminal: Option<OwnedFd>,
+    channel: Channel,
+}
+
+/// Makes the container.
+///
+/// # Errors
+/// Whatever fails, with everything unwound; what could not be unwound is part of the error.
+pub fn create(request: Request<'_>) -> Result<Created> {
+    let console =
+        request.console_socket.as_deref().map(|path| console::connect("--console-socket", path)).transpose()?;
+    let pidfd_socket =
+        request.pidfd_socket.as_deref().map(|path| console::connect("--pidfd-socket", path)).transpose()?;
+    let dir = request.store.claim(&request.record.id)?;
+    let mut making = Making { dir, cgroup: None, child: None };
+    match making.make(request, console, pidfd_socket) {
+        Ok((channel, record, terminal)) => {
+            let Making { dir, cgroup, child } = making;
+            match child {
+                Some(child) => Ok(Created { child, dir, record, cgroup, terminal, channel }),
+                None => Err(Error::new("init was not made")),
+            }
+        }
+        Err(error) => Err(making.unwind(error)),
+    }
+}
+
+/// What exists so far.
+struct Making {
+    dir: Dir,
+    cgroup: Option<Cgroup>,
+    child: Option<Child>,
+}
+
+impl Making {
+    fn make(
+        &mut self,
+        request: Request<'_>,
+        console: Option<OwnedFd>,
+        pidfd_socket: Option<OwnedFd>,
+    ) -> Result<(Channel, Record, Option<OwnedFd>)> {
+        let Request { plan, cgroup, mut record, .. } = request;
+        self.write_intent(&mut record, cgroup, request.config)?;
+        let listener = match request.start {
+            StartBy::Socket => Some(listen(&self.dir)?),
+            StartBy::Runtime => None,
+        };
+        let sources = sources::open(plan)?;
+        let keyring = CString::new(format!("_ses.{}", record.id)).map_err(|_| Error::new("a NUL in the id"))?;
+        let (channel, inside) = Channel::pair()?;
+        let into = match (&plan.namespaces.user, &self.cgroup) {
+            // In a user namespace joined by path there may be no privilege over the cgroup.
+            (Namespace::Join { .. }, _) | (_, None) => None,
+            (_, Some(cgroup)) => cgroup.into_fd()?,
+        };
+        let unified = if into.is_some() { Unified::ClonedInto } else { Unified::Move };
+        match birth::birth(&plan.namespaces, &plan.time_offsets, into, &channel, &inside)? {
+            Birth::Init => {
+                drop(channel);
+                let shared = Shared {
+                    channel: inside,
+                    listener,
+                    console,
+                    inherited: request.inherited,
+                    keyring: if request.keyring == NewKeyring::Yes {
+                        Keyring::New(&keyring)
+                    } else {
+                        Keyring::Inherited
+                    },
+                };
+                self.become_init(plan, &record, unified, sources, shared)
+            }
+            Birth::Runtime(child) => self.child = Some(child),
+        }
+        drop((inside, listener, console));
+        let terminal = self.converse(plan, &mut record, &channel, unified, &sources)?;
+        if let (Some(socket), Some(child)) = (pidfd_socket, &self.child) {
+            console::send_pidfd(&socket, &child.pidfd)?;
+        }
+        Ok((channel, record, terminal))
+    }
+
+    /// Writes down what is about to be made, and makes the cgroup, limits and all.
+    fn write_intent(&mut self, record: &mut Record, cgroup: Option<CgroupPlan>, config: &[u8]) -> Result<()> {
+        let Some(mut plan) = cgroup else {
+            self.dir.write_config(config)?;
+            return self.dir.write_record(record);
+        };
+        Cgroup::foresee(&mut plan);
+        record.cgroup = Some(plan.membership.clone());
+        self.dir.write_config(config)?;
+        self.dir.write_record(record)?;
+        let cgroup = self.cgroup.insert(Cgroup::create(&plan).wrap("make the cgroup")?);
+        cgroup.apply(&plan).wrap("set the limits of the cgroup")?;
+        record.cgroup = Some(cgroup.membership().clone());
+        Ok(())
+    }
+
+    fn become_init(
+        &self,
+        plan: &Plan,
+        record: &Record,
+        unified: Unified,
+        sources: Vec<Option<OwnedFd>>,
+        shared: Shared<'_>,
+    ) -> ! {
+        let mut needed: Vec<BorrowedFd<'_>> = vec![shared.channel.as_fd()];
+        needed.extend(shared.listener.as_ref().map(AsFd::as_fd));
+        needed.extend(shared.console.as_ref().map(AsFd::as_fd));
+        needed.extend(sources.iter().flatten().map(AsFd::as_fd));
+        for kind in crate::plan::NamespaceKind::ALL {
+            if let Namespace::Join { fd, .. } = plan.namespaces.get(kind) {
+                needed.push(fd.as_fd());
+            }
+        }
+        let closed = descriptors::close_all_but(shared.inherited, &needed);
+        let cgroup = match &self.cgroup {
+            Some(cgroup) if plan.namespaces.user.is_host() => JoinCgroup::Itself(cgroup, unified),
+            _ => JoinCgroup::Done,
+        };
+        if let Err(error) = closed {
+            // Nobody could be told more.
+            let _ = shared.channel.send(&Report::Failed(Box::new(error)));
+            sys::clone::exit_now(1);
+        }
+        let joins = birth::left_to_init(&plan.namespaces);
+        init::create(Setup { plan, record, cgroup, joins, sources, shared })
+    }
+
+    /// The runtime's half of the conversation, up to [`Report::Created`].
+    fn converse(
+        &mut self,
+        plan: &Plan,
+        record: &mut Record,
+        channel: &Channel,
+        unified: Unified,
+        sources: &[Option<OwnedFd>],
+    ) -> Result<Option<OwnedFd>> {
+        let Some(child) = &self.child else { return Err(Error::new("init was not made")) };
+        if let Some(maps) = &plan.id_maps {
+            id_maps::write(child.pid, maps)?;
+            sources::map_by_container(plan, sources, child)?;
+        }
+        if let (Some(cgroup), false) = (&self.cgroup, plan.namespaces.user.is_host()) {
+            cgroup.join(pid_of(child)?, unified).wrap("join the cgroup")?;
+        }
+        if let Some(process) = &plan.process {
+            set_oom_score_adj(child, process)?;
+        }
+        channel.send(&Order::Go)?;
+        // While init mounts: who it is, for whoever finds the container after a crash.
+        record.init = Identity::of(child.pid);
+        self.dir.write_record(record)?;
+        loop {
+            match channel.receive_with::<Report>()? {
+                Some((Report::Prepared, _)) => {
+                    run_hooks(plan, record, child)?;
+                    channel.send(&Order::Proceed)?;
+                }
+                Some((Report::Created, terminal)) => {
+                    if let Some(process) = &plan.process {
+                        set_limits(child, process)?;
+                    }
+                    record.phase = Phase::Created;
+                    self.dir.write_record(record)?;
+                    return Ok(terminal);
+                }
+                Some((Report::Failed(error), _)) => return Err(*error),
+                Some((Report::Born(_), _)) => return Err(Error::new("init spoke out of turn")),
+                None => return Err(died(child)),
+            }
+        }
+    }
+
+    /// Takes back all that was made; what cannot be taken back is added to the error.
+    fn unwind(self, mut error: Error) -> Error {
+        if let Some(child) = &self.child {
+            birth::abandon(child);
+        }
+        let mut undo = |undone: Result<()>| {
+            if let Err(other) = undone {
+                error = std::mem::take(&mut error).and(other.wrap("while undoing"));
+            }
+        };
+        if let Some(cgroup) = self.cgroup {
+            undo(cgroup.kill(libc::SIGKILL).and_then(|()| cgroup.remove()));
+        }
+        undo(self.dir.remove());
+        error
+    }
+}
+
+fn run_hooks(plan: &Plan, record: &Record, child: &Child) -> Result<()> {
+    let state = record.state(Status::Creating, Some(child.pid));
+    let surroundings = Surroundings::Runtime { init: child.pidfd.as_fd() };
+    hooks::run(&plan.hooks.prestart, &state, &surroundings)?;
+    hooks::run(&plan.hooks.create_runtime, &state, &surroundings)
+}
+
+/// Binds the socket that `start` will connect to.
+fn listen(dir: &Dir) -> Result<OwnedFd> {
+    use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+    let step = "make the start socket";
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+        .wrap("socket(AF_UNIX)")
+        .wrap(step)?;
+    let address = SocketAddrUnix::new(dir.start_address()).wrap("sockaddr_un").wrap(step)?;
+    rustix::net::bind(&socket, &address).wrap_with(|| format!("bind({:?})", dir.path())).wrap(step)?;
+    rustix::net::listen(&socket, 1).wrap("listen").wrap(step)?;
+    Ok(socket)
+}
+
+pub(super) fn pid_of(child: &Child) -> Result<rustix::process::Pid> {
+    rustix::process::Pid::from_raw(child.pid).ok_or_else(|| Error::new(format!("init has the pid {}", child.pid)))
+}
+
+/// Init ended without a word: killed, most likely.
+pub(super) fn died(child: &Child) -> Error {
+    use rustix::process::{WaitId, WaitIdOptions, waitid};
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+    let error = Error::new("the container's init process ended unexpectedly");
+    match waitid(WaitId::PidFd(child.pidfd.as_fd()), options) {
+        Ok(Some(status)) => match (status.terminating_signal(), status.exit_status()) {
+            (Some(libc::SIGKILL), _) => error.hint("it was killed: does the memory limit leave room for it?"),
+            (Some(signal), _) => error.hint(format!("it was killed by signal {signal}")),
+            (None, code) => error.hint(format!("its exit status is {}", code.unwrap_or(-1))),
+        },
+        _ => error,
+    }
+}
+
+/// By the runtime, which has the privilege to lower it that init in a user namespace lacks.
+pub(super) fn set_oom_score_adj(child: &Child, process: &Process) -> Result<()> {
+    let Some(score) = process.oom_score_adj else { return Ok(()) };
+    let path = format!("/proc/{}/oom_score_adj", child.pid);
+    match std::fs::write(&path, score.to_string()) {
+        Ok(()) => Ok(()),
+        // Lowering needs CAP_SYS_RESOURCE (proc_pid_oom_score_adj(5)); keeping what is there does not.
+        Err(error) if is_already(&path, score) => {
+            log::debug!("{path} is {score} already: {error}");
+            Ok(())
+        }
+        Err(error) => Err(Error::sys(format!("write({path:?}, \"{score}\")"), error)
+            .at(format!("{}/oomScoreAdj", process.pointer))
+            .hint("a score below the caller's needs CAP_SYS_RESOURCE")),
+    }
+}
+
+fn is_already(path: &str, score: i32) -> bool {
+    std::fs::read_to_string(path).is_ok_and(|text| text.trim() == score.to_string())
+}
+
+/// By the runtime, which may raise a hard limit that init may not, and late, so that no limit gets in init's way.
+pub(super) fn set_limits(child: &Child, process: &Process) -> Result<()> {
+    for (index, limit) in process.rlimits.iter().enumerate() {
+        sys::resource::set_limit(child.pid, limit.resource, limit.soft, limit.hard).map_err(|errno| {
+            let call = format!("prlimit({}, {{{}, {}}})", limit.name, limit.soft, limit.hard);
+            let error = Error::sys(call, errno).at(format!("{}/rlimits/{index}", process.pointer));
+            if errno.0 == libc::EPERM { error.hint("raising a hard limit needs CAP_SYS_RESOURCE") } else { error }
+        })?;
+    }
+    Ok(())
+}
+
+impl Created {
+    /// Lets the container be: it waits for `start`, and no longer ends with this process.
+    pub fn release(self) -> Result<()> {
+        self.channel.send(&Order::Release)
+    }
+
+    /// Runs the program, and waits until it runs or could not be executed.
+    pub fn start(&self) -> Result<()> {
+        self.channel.send(&Order::Start)?;
+        await_exec(&self.channel)
+    }
+
+    /// Takes everything back.
+    pub fn unwind(self, error: Error) -> Error {
+        Making { dir: self.dir, cgroup: self.cgroup, child: Some(self.child) }.unwind(error)
+    }
+}
+
+/// End of file: the program runs, since the channel closes by its exec. A message: it does not, and why.
+pub fn await_exec(channel: &Channel) -> Result<()> {
+    match channel.receive::<Report>()? {
+        None => Ok(()),
+        Some(Report::Failed(error)) => Err(*error),
+        Some(report) => Err(Error::new(format!("unexpected report {report:?}"))),
+    }
+}
+
+/// Starts a created container over its socket.
+pub fn start(dir: &Dir) -> Result<()> {
+    use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+        .wrap("socket(AF_UNIX)")?;
+    let address = SocketAddrUnix::new(dir.start_address()).wrap("sockaddr_un")?;
+    rustix::net::connect(&socket, &address).map_err(|errno| {
+        let error = Error::sys(format!("connect({:?})", dir.path().join(crate::state::START_SOCKET)), errno);
+        error.wrap("reach the container's init process")
+    })?;
+    await_exec(&Channel::over(socket))
+}

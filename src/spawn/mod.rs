@@ -1,0 +1,14 @@
+//! The parent's half: a [`crate::plan::Plan`] goes in, a container (or a process in one) comes out, or an error and
+//! nothing.
+//!
+//! Runs in the runtime's process. Its one conversation with init is in [`protocol`]; what it made is unwound in reverse
+//! on any error, and every error of the unwinding is kept.
+
+mod birth;
+pub mod create;
+pub mod descriptors;
+pub mod enter;
+pub mod foreground;
+pub mod protocol;
+pub mod seal;
+mod sources;

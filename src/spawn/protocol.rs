@@ -1,0 +1,163 @@
+//! The conversation between the runtime and init: typed messages over one SOCK_SEQPACKET pair.
+//!
+//! | who | says | then |
+//! |---|---|---|
+//! | runtime | [`Order::Go`] | init is in its cgroup, its id maps are written: it may begin |
+//! | init | [`Report::Prepared`] | mounts are made, hooks of the runtime are due (only where there are any) |
+//! | runtime | [`Order::Proceed`] | the hooks have run |
+//! | init | [`Report::Created`] | all is done up to the program; with it the terminal, in the foreground |
+//! | runtime | [`Order::Release`] | the container exists: init waits for `start`, and no longer needs the runtime |
+//! | runtime | [`Order::Start`] | (instead, for `run` and `exec`) run the program |
+//! | init | end of file | the program runs |
+//!
+//! At any point init may say [`Report::Failed`], and both take an end of file before its time for the other's death.
+
+use std::io::{IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
+};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result, Wrap};
+
+/// What the runtime tells init.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Order {
+    Go,
+    Proceed,
+    Release,
+    Start,
+}
+
+/// What init, or a process on its way to it, tells the runtime.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Report {
+    /// From the process in between that joined a user namespace: the pid of init, in the runtime's pid namespace.
+    Born(i32),
+    Prepared,
+    Created,
+    Failed(Box<Error>),
+}
+
+/// A message is small: what is longest is an error with its steps.
+const LONGEST: usize = 64 * 1024;
+
+/// One end of the conversation.
+#[derive(Debug)]
+pub struct Channel(OwnedFd);
+
+impl Channel {
+    /// Both ends.
+    pub fn pair() -> Result<(Self, Self)> {
+        let (one, other) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+            .wrap("socketpair(AF_UNIX, SOCK_SEQPACKET)")?;
+        Ok((Self(one), Self(other)))
+    }
+
+    /// An end that was connected by other means: the one that `start` made.
+    pub fn over(socket: OwnedFd) -> Self {
+        Self(socket)
+    }
+
+    /// Sends one message.
+    pub fn send(&self, message: &impl Serialize) -> Result<()> {
+        self.send_with(message, None)
+    }
+
+    /// Sends one message and a descriptor.
+    pub fn send_with(&self, message: &impl Serialize, descriptor: Option<BorrowedFd<'_>>) -> Result<()> {
+        let bytes = serde_json::to_vec(message).map_err(|e| Error::new(format!("encode a message: {e}")))?;
+        if let Some(descriptor) = descriptor {
+            return send_descriptor(self.0.as_fd(), &bytes, descriptor);
+        }
+        // write(2) and not sendmsg(2): it is what a seccomp profile forbids last.
+        retry(|| rustix::io::write(&self.0, &bytes)).map(drop).wrap("write(socket pair)")
+    }
+
+    /// Waits for one message; `None` at the end of file.
+    pub fn receive<M: DeserializeOwned>(&self) -> Result<Option<M>> {
+        Ok(self.receive_with()?.map(|(message, _)| message))
+    }
+
+    /// Waits for one message and the descriptor that may come with it; `None` at the end of file.
+    pub fn receive_with<M: DeserializeOwned>(&self) -> Result<Option<(M, Option<OwnedFd>)>> {
+        let mut bytes = vec![0u8; LONGEST];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let received =
+            retry(|| recvmsg(&self.0, &mut [IoSliceMut::new(&mut bytes)], &mut control, RecvFlags::CMSG_CLOEXEC));
+        let size = match received {
+            // The other end died with a message of ours unread.
+            Err(Errno::CONNRESET) => return Ok(None),
+            received => received.wrap("recvmsg(socket pair)")?.bytes,
+        };
+        let descriptor = control.drain().find_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
+            _ => None,
+        });
+        if size == 0 {
+            return Ok(None);
+        }
+        let message = serde_json::from_slice(&bytes[..size])
+            .map_err(|e| Error::new(format!("a message that cannot be read: {e}")))?;
+        Ok(Some((message, descriptor)))
+    }
+}
+
+impl AsFd for Channel {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// Sends bytes with exactly one descriptor (SCM_RIGHTS, unix(7)) in one call.
+pub fn send_descriptor(socket: BorrowedFd<'_>, bytes: &[u8], descriptor: BorrowedFd<'_>) -> Result<()> {
+    let descriptors = [descriptor];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    if !control.push(SendAncillaryMessage::ScmRights(&descriptors)) {
+        return Err(Error::new("sendmsg: no room for a descriptor"));
+    }
+    retry(|| sendmsg(socket, &[IoSlice::new(bytes)], &mut control, SendFlags::NOSIGNAL)).map(drop).wrap("sendmsg")
+}
+
+fn retry<T>(mut call: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
+    loop {
+        match call() {
+            Err(Errno::INTR) => {}
+            done => return done,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_and_descriptors_arrive_whole_and_in_order() {
+        let (one, other) = Channel::pair().unwrap();
+        one.send(&Order::Go).unwrap();
+        one.send_with(&Order::Start, Some(one.as_fd())).unwrap();
+        assert_eq!(other.receive::<Order>().unwrap(), Some(Order::Go));
+        let (order, descriptor) = other.receive_with::<Order>().unwrap().unwrap();
+        assert_eq!(order, Order::Start);
+        assert!(descriptor.is_some());
+        drop((one, descriptor));
+        assert_eq!(other.receive::<Order>().unwrap(), None);
+    }
+
+    #[test]
+    fn errors_cross_as_data() {
+        let (one, other) = Channel::pair().unwrap();
+        let error = Error::config("/mounts/0", "no").and(Error::sys("mount", libc::EPERM));
+        one.send(&Report::Failed(Box::new(error.clone()))).unwrap();
+        assert_eq!(other.receive::<Report>().unwrap(), Some(Report::Failed(Box::new(error))));
+    }
+}

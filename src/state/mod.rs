@@ -1,0 +1,302 @@
+//! The store: what is known of each container between commands. Ids go in, [`Entry`]s come out.
+//!
+//! `<root>/<id>/` holds `state.json` ([`Record`], replaced atomically), `config.json` (a copy, so that a changed bundle
+//! changes nothing) and, while the container waits for `start`, `start.sock`. The directory itself is what makes an id
+//! taken (mkdir is atomic), and its flock(2) is the id's lock. Status is never stored: it is derived from the process.
+//!
+//! Runs in the runtime's process, with the caller's privilege.
+
+pub mod process;
+mod record;
+mod report;
+
+use std::ffi::CString;
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
+
+pub use record::{Phase, Record, Status};
+pub use report::State;
+
+use crate::error::{Error, Kind, Result, Wrap};
+
+/// `state.json`, `config.json` and `start.sock` below the container's directory.
+const RECORD: &str = "state.json";
+const CONFIG: &str = "config.json";
+pub const START_SOCKET: &str = "start.sock";
+
+/// All containers of one `--root`.
+#[derive(Debug, Clone)]
+pub struct Store {
+    root: PathBuf,
+}
+
+/// Whether a command waits for another one of the same container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lock {
+    /// Only reads one record, which is whole at any moment.
+    None,
+    /// Changes the container: waits until it is alone.
+    Exclusive,
+}
+
+impl Store {
+    /// The store below `root`, which need not exist yet.
+    pub fn new(root: PathBuf) -> Self {
+        Self { root }
+    }
+
+    /// The directory of all containers.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Makes the directory of a new container, and locks it. Exactly one of several callers gets it.
+    ///
+    /// # Errors
+    /// [`Kind::Exists`] where the id is taken; else what the file system says.
+    pub fn claim(&self, id: &str) -> Result<Dir> {
+        let path = self.root.join(id);
+        let mode = Mode::from_raw_mode(0o700);
+        let mut made = rustix::fs::mkdir(&path, mode);
+        if made == Err(Errno::NOENT) {
+            make_root(&self.root)?;
+            made = rustix::fs::mkdir(&path, mode);
+        }
+        match made {
+            Ok(()) => {}
+            Err(Errno::EXIST) => {
+                return Err(Error::new("container with given ID already exists")
+                    .kind(Kind::Exists)
+                    .hint(format!("\"{id}\" is in {}; delete it or choose another id", self.root.display())));
+            }
+            Err(errno) => {
+                return Err(Error::sys(format!("mkdir({path:?})"), errno)
+                    .wrap("make the state directory")
+                    .hint("--root names another directory"));
+            }
+        }
+        let dir = Dir::open(path.clone()).and_then(|dir| dir.lock().map(|()| dir));
+        dir.map_err(|error| match rustix::fs::rmdir(&path) {
+            Ok(()) => error,
+            Err(errno) => error.and(Error::sys(format!("rmdir({path:?})"), errno)),
+        })
+    }
+
+    /// The container of this id.
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`] where there is none, or only what a killed `create` left before its first record.
+    pub fn find(&self, id: &str, lock: Lock) -> Result<Entry> {
+        let dir = self.dir(id)?;
+        if lock == Lock::Exclusive {
+            dir.lock()?;
+        }
+        let record = dir.record()?.ok_or_else(|| not_found(id))?;
+        Ok(Entry { dir, record })
+    }
+
+    /// The directory of this id, with or without a record in it.
+    pub fn dir(&self, id: &str) -> Result<Dir> {
+        let path = self.root.join(id);
+        Dir::open(path).map_err(|error| if error.is(libc::ENOENT) { not_found(id) } else { error })
+    }
+
+    /// The ids of all containers, sorted. A root that does not exist holds none.
+    pub fn ids(&self) -> Result<Vec<String>> {
+        let entries = match std::fs::read_dir(&self.root) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries.wrap_with(|| format!("opendir({:?})", self.root))?,
+        };
+        let mut ids = Vec::new();
+        for entry in entries {
+            let entry = entry.wrap_with(|| format!("readdir({:?})", self.root))?;
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                // Only directories that we made hold containers, and our ids are UTF-8.
+                ids.extend(entry.file_name().into_string().ok());
+            }
+        }
+        ids.sort();
+        Ok(ids)
+    }
+}
+
+/// The root and its parents, readable by its owner alone: a record tells what a container is confined by.
+fn make_root(root: &Path) -> Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(root);
+    made.wrap_with(|| format!("mkdir({root:?})"))
+        .map_err(|e| e.wrap("make the state directory").hint("--root names another directory"))
+}
+
+fn not_found(id: &str) -> Error {
+    Error::new(format!("container \"{id}\" does not exist")).kind(Kind::NotFound)
+}
+
+/// A container as the store knows it.
+#[derive(Debug)]
+pub struct Entry {
+    pub dir: Dir,
+    pub record: Record,
+}
+
+impl Entry {
+    /// What the container is doing now.
+    pub fn status(&self) -> Status {
+        self.record.status()
+    }
+}
+
+/// The state directory of one container.
+#[derive(Debug)]
+pub struct Dir {
+    path: PathBuf,
+    fd: OwnedFd,
+}
+
+impl Dir {
+    fn open(path: PathBuf) -> Result<Self> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd = rustix::fs::open(&path, flags, Mode::empty()).wrap_with(|| format!("open({path:?})"))?;
+        Ok(Self { path, fd })
+    }
+
+    /// Its path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Waits until no other command changes this container.
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`] where it was deleted while we waited.
+    pub fn lock(&self) -> Result<()> {
+        while let Err(errno) = rustix::fs::flock(&self.fd, FlockOperation::LockExclusive) {
+            if errno != Errno::INTR {
+                return Err(Error::sys(format!("flock({:?}, LOCK_EX)", self.path), errno));
+            }
+        }
+        let status = rustix::fs::fstat(&self.fd).wrap("fstat")?;
+        // A removed directory has no links left (stat(2)), though its descriptor still works.
+        if status.st_nlink == 0 {
+            return Err(not_found(&self.path.file_name().unwrap_or_default().to_string_lossy()));
+        }
+        Ok(())
+    }
+
+    /// The record, `None` before the first one is written.
+    pub fn record(&self) -> Result<Option<Record>> {
+        let Some(bytes) = self.read(RECORD)? else { return Ok(None) };
+        let record = serde_json::from_slice(&bytes).map_err(|error| {
+            Error::new(format!("{}/{RECORD} is damaged: {error}", self.path.display()))
+                .hint("delete --force removes what is left of the container")
+        })?;
+        Ok(Some(record))
+    }
+
+    /// Replaces the record: a reader sees the old one or the new one, whole.
+    pub fn write_record(&self, record: &Record) -> Result<()> {
+        const NEXT: &str = "state.json.next";
+        let bytes = serde_json::to_vec(record).map_err(|e| Error::new(format!("write {RECORD}: {e}")))?;
+        self.write(NEXT, &bytes)?;
+        rustix::fs::renameat(&self.fd, NEXT, &self.fd, RECORD)
+            .wrap_with(|| format!("rename({:?}, \"{RECORD}\")", self.path.join(NEXT)))
+    }
+
+    /// The copy of config.json as it was when the container was created.
+    pub fn config(&self) -> Result<Vec<u8>> {
+        self.read(CONFIG)?.ok_or_else(|| Error::new(format!("{}/{CONFIG} is missing", self.path.display())))
+    }
+
+    /// Keeps a copy of config.json.
+    pub fn write_config(&self, bytes: &[u8]) -> Result<()> {
+        self.write(CONFIG, bytes)
+    }
+
+    /// The socket that `start` connects to: bound in this directory, whatever the length of its path, since a socket's
+    /// address has room for 107 bytes only (unix(7)).
+    pub fn start_address(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/self/fd/{}/{START_SOCKET}", self.fd.as_raw_fd()))
+    }
+
+    /// Removes the directory and all that is in it. Nothing of the container is known afterwards.
+    pub fn remove(&self) -> Result<()> {
+        for name in [RECORD, CONFIG, START_SOCKET] {
+            self.unlink(name)?;
+        }
+        match rustix::fs::rmdir(&self.path) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            // What else could be in it is of a write that was cut short, or not ours.
+            Err(Errno::NOTEMPTY) => std::fs::remove_dir_all(&self.path).wrap_with(|| format!("rmdir({:?})", self.path)),
+            Err(errno) => Err(Error::sys(format!("rmdir({:?})", self.path), errno)),
+        }
+    }
+
+    /// Removes the socket that a started container no longer listens on.
+    pub fn remove_start_socket(&self) -> Result<()> {
+        self.unlink(START_SOCKET)
+    }
+
+    fn unlink(&self, name: &str) -> Result<()> {
+        match rustix::fs::unlinkat(&self.fd, name, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(errno) => Err(Error::sys(format!("unlink({:?})", self.path.join(name)), errno)),
+        }
+    }
+
+    fn read(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = match rustix::fs::openat(&self.fd, name, flags, Mode::empty()) {
+            Err(Errno::NOENT) => return Ok(None),
+            file => file.wrap_with(|| format!("open({:?})", self.path.join(name)))?,
+        };
+        let mut bytes = Vec::new();
+        std::fs::File::from(file).read_to_end(&mut bytes).wrap_with(|| format!("read({:?})", self.path.join(name)))?;
+        Ok(Some(bytes))
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(&self.fd, name, flags, Mode::from_raw_mode(0o600))
+            .wrap_with(|| format!("open({:?})", self.path.join(name)))?;
+        std::fs::File::from(file)
+            .write_all(bytes)
+            .wrap_with(|| format!("write({:?})", self.path.join(name)))
+            .map_err(|error| error.hint("the state directory needs some 20 KiB for each container"))
+    }
+}
+
+impl AsFd for Dir {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// Writes a file so that it appears whole or not at all, next to where it will be: for `--pid-file`.
+pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
+    let name = path.file_name().ok_or_else(|| Error::new(format!("{} is no file name", path.display())))?;
+    let mut next = b".".to_vec();
+    next.extend_from_slice(name.as_bytes());
+    next.extend_from_slice(format!(".{}", std::process::id()).as_bytes());
+    let next = path.with_file_name(std::ffi::OsStr::from_bytes(&next));
+    let written = std::fs::write(&next, bytes).wrap_with(|| format!("write({next:?})"));
+    let placed =
+        written.and_then(|()| rustix::fs::rename(&next, path).wrap_with(|| format!("rename({next:?}, {path:?})")));
+    placed.map_err(|error| match std::fs::remove_file(&next) {
+        Ok(()) => error,
+        Err(missing) if missing.kind() == std::io::ErrorKind::NotFound => error,
+        Err(other) => error.and(Error::sys(format!("unlink({next:?})"), other)),
+    })
+}
+
+/// A path as a C string.
+///
+/// # Errors
+/// A NUL in it.
+pub fn c_path(path: &Path) -> Result<CString> {
+    CString::new(path.as_os_str().as_bytes()).map_err(|_| Error::new(format!("{path:?} holds a NUL")))
+}

@@ -1,0 +1,101 @@
+//! Processes as /proc shows them: enough to tell a container's process from another one that got its pid.
+//!
+//! Reads the host's /proc, in the runtime's process.
+
+use std::io::Read;
+
+use serde::{Deserialize, Serialize};
+
+/// A process that a record names: the pid alone may be reused, the pid and its start time are not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// In the host's pid namespace.
+    pub pid: i32,
+    /// Clock ticks after boot (proc_pid_stat(5), field 22).
+    pub start_time: u64,
+}
+
+/// What a live process is at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Life {
+    /// It was cloned and has executed no program yet (`PF_FORKNOEXEC`): our init, waiting for `start`.
+    Init,
+    /// It has executed the container's program.
+    Program,
+}
+
+impl Identity {
+    /// The process that has this pid now.
+    pub fn of(pid: i32) -> Option<Self> {
+        stat(pid).map(|stat| Self { pid, start_time: stat.start_time })
+    }
+
+    /// What this very process is doing; `None` once it has ended, also while it is a zombie.
+    pub fn life(&self) -> Option<Life> {
+        /// linux/sched.h: "Forked but didn't exec". Set by fork, cleared by execve, shown since 2.6.
+        const PF_FORKNOEXEC: u64 = 0x40;
+        let stat = stat(self.pid)?;
+        if stat.start_time != self.start_time || matches!(stat.state, b'Z' | b'X') {
+            return None;
+        }
+        Some(if stat.flags & PF_FORKNOEXEC == 0 { Life::Program } else { Life::Init })
+    }
+
+    /// True while this very process has not ended.
+    pub fn is_alive(&self) -> bool {
+        self.life().is_some()
+    }
+
+    /// A pidfd of this very process: opened first and compared then, so that it cannot be another's.
+    pub fn open(&self) -> Option<std::os::fd::OwnedFd> {
+        let pid = rustix::process::Pid::from_raw(self.pid)?;
+        let pidfd = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).ok()?;
+        self.is_alive().then_some(pidfd)
+    }
+}
+
+/// Three fields of /proc/PID/stat.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stat {
+    state: u8,
+    flags: u64,
+    start_time: u64,
+}
+
+fn stat(pid: i32) -> Option<Stat> {
+    let mut text = [0u8; 1024];
+    let mut file = std::fs::File::open(format!("/proc/{pid}/stat")).ok()?;
+    let size = file.read(&mut text).ok()?;
+    parse(&text[..size])
+}
+
+/// The name stands in parentheses and may hold any byte, `)` and blanks too: the fields start after the last `)`.
+fn parse(text: &[u8]) -> Option<Stat> {
+    let end = text.iter().rposition(|b| *b == b')')?;
+    let rest = std::str::from_utf8(text.get(end + 1..)?).ok()?;
+    // state is field 3 of proc_pid_stat(5), flags field 9, starttime field 22.
+    let mut fields = rest.split_ascii_whitespace();
+    let state = *fields.next()?.as_bytes().first()?;
+    let flags = fields.nth(5)?.parse().ok()?;
+    let start_time = fields.nth(12)?.parse().ok()?;
+    Some(Stat { state, flags, start_time })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_with_parentheses_do_not_shift_the_fields() {
+        let text = b"7 (a) b) S 1 7 7 0 -1 4194368 80 0 0 0 0 0 0 0 20 0 1 0 12345 0 0\n";
+        assert_eq!(parse(text), Some(Stat { state: b'S', flags: 4_194_368, start_time: 12345 }));
+        assert_eq!(parse(b"7 (a"), None);
+    }
+
+    #[test]
+    fn this_process_lives_and_another_start_time_does_not() {
+        let me = Identity::of(std::process::id() as i32).unwrap();
+        assert_eq!(me.life(), Some(Life::Program));
+        assert!(!Identity { start_time: me.start_time + 1, ..me }.is_alive());
+    }
+}

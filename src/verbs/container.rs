@@ -1,0 +1,53 @@
+//! What several commands do with a container that exists.
+
+use crate::error::{Error, Kind, Result};
+use crate::host::cgroup::Cgroup;
+use crate::host::hooks::{self, Surroundings};
+use crate::state::{Dir, Entry, Record, Status};
+
+/// The container's cgroup, where it has one.
+pub(super) fn cgroup(record: &Record) -> Option<Cgroup> {
+    record.cgroup.clone().map(Cgroup::open)
+}
+
+/// What the container is doing, `paused` included.
+pub(super) fn status(entry: &Entry) -> Status {
+    let status = entry.status();
+    if !matches!(status, Status::Running | Status::Created) {
+        return status;
+    }
+    // A cgroup that cannot be read (of another user) does not hide that the process runs.
+    let frozen = cgroup(&entry.record).is_some_and(|cgroup| cgroup.is_frozen().unwrap_or(false));
+    if frozen { Status::Paused } else { status }
+}
+
+/// The pid to be shown: none once the process has ended.
+pub(super) fn live_pid(record: &Record, status: Status) -> Option<i32> {
+    record.init.filter(|_| status != Status::Stopped).map(|init| init.pid)
+}
+
+/// Removes what is left of a container whose init has ended: processes, cgroup, state; then runs the poststop hooks.
+/// Goes on after a failure, and tells all.
+pub(super) fn destroy(dir: &Dir, record: &Record) -> Result<()> {
+    let mut failures = Vec::new();
+    if let Some(cgroup) = cgroup(record) {
+        // Also where the pid namespace was shared, and init's end did not end the others.
+        failures.extend(cgroup.kill(libc::SIGKILL).and_then(|()| cgroup.remove()).err());
+    }
+    failures.extend(dir.remove().err());
+    let state = record.state(Status::Stopped, None);
+    for failure in hooks::run_all(&record.hooks.poststop, &state, &Surroundings::AfterEnd) {
+        // runtime-spec, runtime.md, Lifecycle: a failed poststop hook is a warning, and the others run.
+        log::warn!("poststop: {failure}");
+    }
+    let mut failures = failures.into_iter();
+    match failures.next() {
+        None => Ok(()),
+        Some(first) => Err(failures.fold(first, Error::and)),
+    }
+}
+
+/// What runc says of a container without a live process, and engines look for.
+pub(super) fn not_running() -> Error {
+    Error::new("container not running").kind(Kind::NotRunning)
+}

@@ -1,0 +1,31 @@
+//! `features`: what this runtime supports, as JSON (runtime-spec, features.md).
+
+use serde_json::json;
+
+use super::state::print_json;
+use crate::bundle::OCI_VERSION;
+use crate::error::Result;
+use crate::plan::{NamespaceKind, capability_names, mount_options};
+
+pub(super) fn features() -> Result<()> {
+    let mut options: Vec<_> = mount_options::known().collect();
+    options.sort_unstable();
+    print_json(&json!({
+        "ociVersionMin": "1.0.0",
+        "ociVersionMax": OCI_VERSION,
+        "hooks": ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"],
+        "mountOptions": options,
+        "linux": {
+            "namespaces": NamespaceKind::ALL.map(NamespaceKind::name),
+            "capabilities": capability_names().collect::<Vec<_>>(),
+            "cgroup": { "v1": true, "v2": true, "systemd": false, "systemdUser": false, "rdma": false },
+            "seccomp": { "enabled": false },
+            "apparmor": { "enabled": false },
+            "selinux": { "enabled": false },
+            "intelRdt": { "enabled": false },
+            "memoryPolicy": { "enabled": false },
+            "mountExtensions": { "idmap": { "enabled": true } },
+            "netDevices": { "enabled": false },
+        },
+    }))
+}

@@ -1,0 +1,58 @@
+//! `kill`: sends a signal to a container's init, or to all of its processes.
+
+use std::os::fd::AsFd;
+
+use super::Context;
+use super::container::{cgroup, not_running};
+use crate::cli::{KillOptions, Target};
+use crate::error::{Error, Result};
+use crate::state::{Entry, Lock};
+use crate::sys;
+
+pub(super) fn kill(context: &Context, options: &KillOptions) -> Result<()> {
+    match &options.target {
+        Target::Id(id) => one(&context.store.find(id, Lock::None)?, options),
+        Target::Pattern(pattern) => {
+            let failures: Vec<Error> = super::delete::matching(context, pattern)?
+                .iter()
+                .filter_map(|id| context.store.find(id, Lock::None).and_then(|entry| one(&entry, options)).err())
+                .collect();
+            super::delete::together(failures)
+        }
+    }
+}
+
+fn one(entry: &Entry, options: &KillOptions) -> Result<()> {
+    if options.all {
+        return all(entry, options.signal);
+    }
+    let init = entry.record.init.and_then(|init| init.open()).ok_or_else(not_running)?;
+    match sys::pidfd::send_signal(init.as_fd(), options.signal) {
+        Ok(()) => {}
+        Err(errno) if errno.0 == libc::ESRCH => return Err(not_running()),
+        Err(errno) => return Err(Error::sys(format!("pidfd_send_signal({})", options.signal), errno)),
+    }
+    if options.signal == libc::SIGKILL {
+        wake(entry);
+    }
+    Ok(())
+}
+
+/// Also after init has ended, where others outlived it.
+fn all(entry: &Entry, signal: i32) -> Result<()> {
+    let Some(cgroup) = cgroup(&entry.record) else { return Err(not_running()) };
+    if cgroup.pids()?.is_empty() {
+        return Err(not_running());
+    }
+    cgroup.kill(signal)
+}
+
+/// The v1 freezer holds even a process that is to die: it does so when thawed.
+pub(super) fn wake(entry: &Entry) {
+    let Some(cgroup) = cgroup(&entry.record) else { return };
+    if cgroup.is_frozen().unwrap_or(false)
+        && let Err(error) = cgroup.thaw()
+    {
+        log::warn!("resume what was killed: {error}");
+    }
+}

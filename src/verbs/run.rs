@@ -1,0 +1,46 @@
+//! `run`: create, start, and in the foreground wait, relay and delete.
+
+use super::container::destroy;
+use super::create::{Ends, prepare, write_pid_file};
+use super::{Context, start};
+use crate::cli::RunOptions;
+use crate::error::Result;
+use crate::spawn::create::{Created, StartBy};
+use crate::spawn::descriptors::Inherited;
+use crate::spawn::foreground::{self, Signals};
+
+/// Gives the program's exit status in the foreground, 0 when detached.
+pub(super) fn run(context: &Context, options: &RunOptions, inherited: Inherited) -> Result<u8> {
+    let ends = if options.detach { Ends::Detached } else { Ends::Foreground };
+    let prepared = prepare(context, &options.create, inherited)?;
+    prepared.check_terminal(options.create.console_socket.as_deref(), ends)?;
+    let signals = match ends {
+        Ends::Foreground => Some(Signals::block()?),
+        Ends::Detached => None,
+    };
+    let created = prepared.make(context, &options.create, StartBy::Runtime)?;
+    let started = write_pid_file(options.create.pid_file.as_deref(), created.child.pid).and_then(|()| created.start());
+    if let Err(error) = started {
+        return Err(created.unwind(error));
+    }
+    start::poststart(&created.record, created.child.pid);
+    match signals {
+        Some(signals) => wait(created, &signals, options),
+        None => Ok(0),
+    }
+}
+
+fn wait(mut created: Created, signals: &Signals, options: &RunOptions) -> Result<u8> {
+    let status = foreground::wait(&created.child, signals, created.terminal.take());
+    if options.keep {
+        return status;
+    }
+    let removed = created.dir.lock().and_then(|()| destroy(&created.dir, &created.record));
+    match (status, removed) {
+        (Ok(status), Ok(())) => Ok(status),
+        // Somebody else deleted it: all is as it should be.
+        (Ok(status), Err(error)) if error.what() == crate::error::Kind::NotFound => Ok(status),
+        (Ok(_), Err(error)) | (Err(error), Ok(())) => Err(error),
+        (Err(one), Err(other)) => Err(one.and(other)),
+    }
+}
