@@ -19,6 +19,7 @@ pub mod cli;
 pub mod verbs;
 
 pub mod bundle;
+pub mod bpf;
 pub mod plan;
 pub mod state;
 

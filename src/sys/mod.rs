@@ -18,6 +18,7 @@ pub mod pidfd;
 pub mod regex;
 pub mod resource;
 pub mod sched;
+pub mod seccomp;
 pub mod signal;
 
 use crate::error::Errno;
