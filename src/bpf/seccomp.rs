@@ -227,7 +227,8 @@ fn intervals<'a>(group: &[&'a Table], default: Verdict, newer: Verdict) -> Vec<I
                 None => {
                     table::push(&mut intervals, X32_BIT, foreign);
                     // A tracer skips a call by making its number -1 (seccomp(2), SECCOMP_RET_TRACE).
-                    table::push(&mut intervals, u32::MAX, Decision::Always(newer));
+                    let skipped = wide.map_or(action::KILL_THREAD, |table| table.newer(default, newer));
+                    table::push(&mut intervals, u32::MAX, Decision::Always(skipped));
                 }
             }
         }

@@ -113,11 +113,15 @@ impl Table {
         self.decide(slot, default)
     }
 
-    /// Adds the intervals of the machine's numbers below `end`. `newer` answers calls newer than any that the
-    /// profile names (`default`, where it names none).
+    /// What calls newer than any that the profile names get: `newer`, or `default` where it names none.
+    pub(super) fn newer(&self, default: Verdict, newer: Verdict) -> Verdict {
+        if self.newest.is_some() { newer } else { default }
+    }
+
+    /// Adds the intervals of the machine's numbers below `end`.
     pub(super) fn intervals<'a>(&'a self, end: u32, default: Verdict, newer: Verdict, out: &mut Vec<Interval<'a>>) {
         let Range { start, end: resume } = self.machine.ageless.clone();
-        let newer = if self.newest.is_some() { newer } else { default };
+        let newer = self.newer(default, newer);
         self.main_intervals(self.machine.first..start.min(end), default, newer, out);
         for (number, slot) in (start..resume).zip(&self.ageless) {
             push(out, number, self.decide(*slot, default));

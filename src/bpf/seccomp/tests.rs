@@ -1,8 +1,10 @@
 //! The compiler against the kernel's rules, a plain evaluator, and libseccomp.
 
 mod differential;
+mod evaluator;
 mod interpreter;
 mod profiles;
+mod random;
 
 use serde_json::json;
 
