@@ -8,3 +8,4 @@ pub mod console;
 pub mod hooks;
 pub mod id_maps;
 pub mod notify_socket;
+pub mod systemd;
