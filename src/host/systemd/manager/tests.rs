@@ -396,3 +396,4 @@ fn versions_are_read_as_distributions_write_them() {
 }
 
 mod daemon;
+mod real;
