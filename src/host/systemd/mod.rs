@@ -11,9 +11,9 @@
 
 pub mod address;
 mod connection;
-pub mod devices;
-mod gvariant;
-pub mod limits;
+mod devices;
+pub mod gvariant;
+mod limits;
 mod manager;
 pub mod message;
 pub mod property;
@@ -31,6 +31,7 @@ use property::Property;
 use unit::Unit;
 
 use crate::error::{Faults, Result};
+use crate::plan::device_rules::DeviceRules;
 
 /// Which hierarchy systemd has its controllers in: on a hybrid host that is v1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +51,20 @@ pub struct Facts {
     pub controllers: Controllers,
 }
 
+/// The properties that `linux.resources` ask for, of a new scope or a running one. On v1 a running container should
+/// be given the device rules only where they changed: systemd denies everything for the moment of a change.
+pub fn changes(
+    facts: &Facts,
+    resources: Option<&LinuxResources>,
+    devices: Option<&DeviceRules>,
+) -> Result<Vec<Property>> {
+    let mut properties = devices.map(|rules| devices::properties(facts, rules)).unwrap_or_default();
+    if let Some(resources) = resources {
+        properties.extend(limits::properties(facts, resources)?);
+    }
+    Ok(properties)
+}
+
 /// A container's scope, but for its process.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Scope {
@@ -64,8 +79,8 @@ pub struct Request<'a> {
     pub id: &'a str,
     /// `linux.resources`, without its devices.
     pub resources: Option<&'a LinuxResources>,
-    /// What the container may do with devices in the end, the default devices included.
-    pub devices: &'a devices::Access<'a>,
+    /// What the container may do with devices; absent where nothing enforces it (rootless).
+    pub devices: Option<&'a DeviceRules>,
     /// The annotations of config.json, all of them.
     pub annotations: &'a HashMap<String, String>,
 }
@@ -75,10 +90,8 @@ impl Scope {
     pub fn plan(facts: &Facts, request: &Request<'_>) -> Result<Self> {
         let mut faults = Faults::default();
         let mut properties = property::scope(facts, request.unit, request.id);
-        properties.extend(devices::properties(facts, request.devices));
-        if let Some(resources) = request.resources {
-            properties.extend(faults.take(limits::properties(facts, resources)).unwrap_or_default());
-        }
+        let limits = changes(facts, request.resources, request.devices);
+        properties.extend(faults.take(limits).unwrap_or_default());
         // What the user asks for by name goes over what we made up.
         let asked = faults.take(property::annotated(request.annotations)).unwrap_or_default();
         property::overlay(&mut properties, asked);
@@ -94,8 +107,9 @@ mod tests {
         unit: &'a Unit,
         resources: &'a LinuxResources,
         annotations: &'a HashMap<String, String>,
+        devices: &'a DeviceRules,
     ) -> Request<'a> {
-        Request { unit, id: "c", resources: Some(resources), devices: &devices::Access::All, annotations }
+        Request { unit, id: "c", resources: Some(resources), devices: Some(devices), annotations }
     }
 
     #[test]
@@ -108,10 +122,11 @@ mod tests {
             controllers: Controllers::V2,
         };
         let resources = serde_json::from_str(r#"{"pids":{"limit":50}}"#).unwrap();
+        let rules = DeviceRules::with_defaults(&[]).unwrap();
         let wish = |name: &str, value: &str| (format!("org.systemd.property.{name}"), value.to_owned());
         let annotations = HashMap::from([wish("TasksMax", "uint64 9"), wish("Description", "'mine'")]);
         let names = |facts: &Facts| -> Vec<_> {
-            let scope = Scope::plan(facts, &request(&unit, &resources, &annotations)).unwrap();
+            let scope = Scope::plan(facts, &request(&unit, &resources, &annotations, &rules)).unwrap();
             scope.properties.into_iter().map(|p| p.name.into_owned()).collect()
         };
         let on_v2 = [
@@ -139,10 +154,10 @@ mod tests {
         assert_eq!(names(&old), on_old);
         let faulty = HashMap::from([wish("KillMode", "mixed")]);
         let swap = serde_json::from_str(r#"{"memory":{"swap":5}}"#).unwrap();
-        let error = Scope::plan(&old, &request(&unit, &resources, &faulty)).unwrap_err();
+        let error = Scope::plan(&old, &request(&unit, &resources, &faulty, &rules)).unwrap_err();
         assert_eq!(error.pointer(), Some("/annotations/org.systemd.property.KillMode"));
         let new = Facts { controllers: Controllers::V2, ..old };
-        let error = Scope::plan(&new, &request(&unit, &swap, &faulty)).unwrap_err();
+        let error = Scope::plan(&new, &request(&unit, &swap, &faulty, &rules)).unwrap_err();
         assert_eq!(error.each().len(), 2, "both at once: {error}");
     }
 }

@@ -8,9 +8,9 @@ use std::time::Instant;
 use oci_spec::runtime::LinuxResources;
 
 use super::super::super::address::Address;
-use super::super::super::devices::{Access, Allowed};
 use super::super::super::{Facts, Request};
 use super::*;
+use crate::plan::device_rules::DeviceRules;
 
 /// True in the virtual machine, which integration/vm/run tells.
 fn is_in_machine() -> bool {
@@ -68,16 +68,11 @@ fn file(dir: &Path, name: &str) -> String {
 }
 
 fn plan(facts: &Facts, unit: &Unit, resources: &str, wishes: &[(&str, &str)]) -> Scope {
-    let char = |major, minor, access| Allowed { kind: "char", major, minor, access };
-    let devices = Access::Only(vec![
-        char(None, None, "m"),
-        char(Some(1), Some(3), "rwm"),
-        char(Some(5), Some(0), "rwm"),
-        char(Some(136), None, "rwm"),
-    ]);
+    let rules = DeviceRules::with_defaults(&[]).unwrap();
     let resources: LinuxResources = serde_json::from_str(resources).unwrap();
     let annotations = wishes.iter().map(|(k, v)| (format!("org.systemd.property.{k}"), v.to_string())).collect();
-    let request = Request { unit, id: "c", resources: Some(&resources), devices: &devices, annotations: &annotations };
+    let request =
+        Request { unit, id: "c", resources: Some(&resources), devices: Some(&rules), annotations: &annotations };
     Scope::plan(facts, &request).unwrap()
 }
 
