@@ -123,6 +123,9 @@ fn a_scope_lives_with_its_limits() {
 
     systemd.set_properties(&unit.name, &[Property::u64("MemoryMax", 104_857_600)]).unwrap();
     assert_eq!(file(&dir, "memory.max"), "104857600");
+    // What systemd applies again is what it was told.
+    assert!(Command::new("systemctl").arg("daemon-reload").status().unwrap().success());
+    assert_eq!((file(&dir, "memory.max"), file(&dir, "pids.max")), ("104857600".into(), "50".into()));
     systemd.freeze(&unit.name).unwrap();
     assert!(file(&dir, "cgroup.events").contains("frozen 1"));
     systemd.thaw(&unit.name).unwrap();
