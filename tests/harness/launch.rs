@@ -1,0 +1,56 @@
+//! What has to be done to a process between fork and exec, done by a program in between: this binary itself.
+//!
+//! Safe Rust runs nothing after a fork, so `main --launch STEP… -- COMMAND…` does the steps and becomes the command.
+
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use nix::sys::signal::{SigSet, Signal};
+use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid, setsid};
+
+/// The words to put in front of a command (see `Call::through`).
+pub fn prefix(steps: &[&str]) -> Vec<String> {
+    let own = std::env::current_exe().expect("the path of this program");
+    let mut words = vec![own.to_string_lossy().into_owned(), "--launch".into()];
+    words.extend(steps.iter().map(|&step| step.to_owned()));
+    words.push("--".into());
+    words
+}
+
+/// Does the steps and executes the rest; returns only with an error.
+pub fn main(words: &[String]) -> ! {
+    let at = words.iter().position(|word| word == "--").expect("-- before the command");
+    for step in &words[..at] {
+        take(step);
+    }
+    let error = Command::new(&words[at + 1]).args(&words[at + 2..]).exec();
+    eprintln!("cannot execute {}: {error}", words[at + 1]);
+    std::process::exit(127);
+}
+
+fn take(step: &str) {
+    let (name, value) = step.split_once('=').unwrap_or((step, ""));
+    match name {
+        // A session of its own, with standard input as its controlling terminal.
+        "terminal" => {
+            setsid().expect("setsid");
+            rustix::process::ioctl_tiocsctty(std::io::stdin()).expect("TIOCSCTTY");
+        }
+        "session" => {
+            setsid().expect("setsid");
+        }
+        "user" => {
+            let id: u32 = value.parse().expect("a user id");
+            setgroups(&[]).expect("setgroups");
+            setresgid(Gid::from_raw(id), Gid::from_raw(id), Gid::from_raw(id)).expect("setresgid");
+            setresuid(Uid::from_raw(id), Uid::from_raw(id), Uid::from_raw(id)).expect("setresuid");
+        }
+        "pdeathsig" => nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).expect("PR_SET_PDEATHSIG"),
+        "block" => {
+            let mut set = SigSet::empty();
+            value.split(',').for_each(|name| set.add(name.parse().expect("a signal's name")));
+            set.thread_block().expect("block signals");
+        }
+        other => panic!("no launch step {other}"),
+    }
+}

@@ -1,0 +1,24 @@
+//! The behaviour tests: real containers, as root, on the runtime's command line.
+//!
+//! This is a test binary with a harness of its own (see `harness::runner`): each test runs in a process and a mount
+//! namespace of its own, so that it may change its umask, mask its signals, mount what it likes and be a subreaper,
+//! and so that whatever a container leaves behind (processes, mounts, cgroups, state) is found and fails that test.
+//!
+//! ```text
+//! cargo test --test main                                  all of them
+//! cargo test --test main -- hooks:: --nocapture           those whose name contains "hooks::"
+//! RRUNTIME_TEST_RUNTIME=/usr/sbin/runc cargo test …       the same scenarios on a peer
+//! RRUNTIME_TEST_VIEW=v1|v2 cargo test …                   with only cgroup v1, or only v2, mounted
+//! RRUNTIME_TEST_KEEP=1                                    keeps the bundles for a look
+//! RRUNTIME_TEST_MAY_SKIP=1                                what the machine lacks is reported, and is no failure
+//! ```
+
+#![forbid(unsafe_code)]
+
+mod harness;
+mod lifecycle;
+mod process;
+
+fn main() {
+    harness::runner::main(&[lifecycle::TESTS, process::TESTS]);
+}

@@ -1,0 +1,374 @@
+//! What config.json's `process` asks for, seen from inside the container.
+
+use serde_json::json;
+
+use crate::harness::runtime::{Runtime, is_ours};
+use crate::harness::{Bundle, Container, differs_on, launch, ours_only};
+use crate::tests;
+
+tests![
+    args_arrive_as_they_are,
+    environment_is_exactly_what_the_config_says,
+    contract_21_home_comes_from_passwd,
+    contract_21_home_of_an_unknown_user_is_the_root,
+    contract_21_the_last_of_duplicate_variables_wins,
+    contract_21_bytes_that_are_no_utf8_do_not_panic,
+    program_is_looked_up_in_the_containers_path,
+    cwd_is_entered,
+    cwd_is_made_where_missing,
+    cwd_must_be_absolute,
+    user_and_groups,
+    groups_are_only_the_ones_asked_for,
+    umask_is_set,
+    umask_defaults_to_0022,
+    rlimits_are_set,
+    rlimit_unknown_is_refused,
+    rlimit_twice_is_refused,
+    rlimit_soft_above_hard_is_refused,
+    no_new_privileges_on,
+    no_new_privileges_off,
+    oom_score_adj_is_set,
+    capabilities_are_the_sets_asked_for,
+    capabilities_absent_means_none,
+    capabilities_of_an_ordinary_user,
+    capabilities_ambient_survive_the_exec,
+    capabilities_unknown_are_warned_about,
+    scheduler_batch,
+    scheduler_fifo_with_priority,
+    scheduler_unknown_policy_is_refused,
+    io_priority,
+    cpu_affinity_of_exec,
+    personality_linux32,
+    personality_unknown_is_refused,
+    contract_20_signal_mask_and_ignored_signals_are_not_inherited,
+    contract_20_parent_death_signal_is_not_inherited,
+    contract_20_umask_and_affinity_are_not_inherited,
+    contract_20_oom_score_is_not_inherited,
+    nice_value_is_the_callers,
+];
+
+fn args_arrive_as_they_are() {
+    let printed = Bundle::new().probe(["args", "", " a b ", "$HOME", "ünï", "\n"]).run().ok();
+    assert_eq!(printed.stdout, "\n a b \n$HOME\nünï\n\n\n");
+}
+
+fn environment_is_exactly_what_the_config_says() {
+    let env = json!(["B=2", "A=1", "EMPTY=", "HOME=/somewhere", "PATH=/bin"]);
+    assert_eq!(
+        Bundle::new().probe(["environment"]).set("/process/env", env).prints(),
+        "B=2\nA=1\nEMPTY=\nHOME=/somewhere\nPATH=/bin"
+    );
+}
+
+fn contract_21_home_comes_from_passwd() {
+    let script = "echo $HOME";
+    assert_eq!(Bundle::new().sh(script).prints(), "/root");
+    assert_eq!(Bundle::new().sh(script).set("/process/user", json!({"uid": 1000, "gid": 1000})).prints(), "/home");
+    differs_on(Runtime::Runc, "1.1.5 leaves an empty HOME empty");
+    assert_eq!(Bundle::new().sh(script).push("/process/env", "HOME=").prints(), "/root");
+}
+
+fn contract_21_home_of_an_unknown_user_is_the_root() {
+    let bundle = Bundle::new().sh("echo $HOME").set("/process/user", json!({"uid": 4711, "gid": 4711}));
+    assert_eq!(bundle.prints(), "/");
+}
+
+fn contract_21_the_last_of_duplicate_variables_wins() {
+    differs_on(Runtime::Runc, "1.1.5 passes duplicates on");
+    let bundle = Bundle::new().probe(["environment"]).set("/process/env", json!(["A=1", "HOME=/", "B=2", "A=3"]));
+    let printed = bundle.prints();
+    assert!(printed.contains("A=3") && !printed.contains("A=1"), "{printed}");
+}
+
+fn contract_21_bytes_that_are_no_utf8_do_not_panic() {
+    let container = Container::new(Bundle::new());
+    let config = container.bundle.dir.join("config.json");
+    let mut bytes = std::fs::read(&config).unwrap();
+    let at = bytes.windows(5).position(|window| window == b"PATH=").unwrap();
+    bytes.insert(at, 0xff);
+    std::fs::write(&config, bytes).unwrap();
+    let output = container.call_run().run();
+    assert!(output.status.code().is_some(), "{output:?}");
+    // Likewise on the command line.
+    use std::os::unix::ffi::OsStrExt;
+    let odd = std::ffi::OsStr::from_bytes(b"od\xffd");
+    container.call(["state"]).arg(odd).fails();
+    container.call(["exec", "--env"]).arg(odd).arg(&container.id).arg(odd).fails();
+}
+
+fn program_is_looked_up_in_the_containers_path() {
+    let bundle = Bundle::new().script("opt/bin/tool", "#!/bin/sh\necho tool runs\n").args(["tool"]);
+    assert_eq!(bundle.set("/process/env", json!(["PATH=/nowhere:/opt/bin:/bin"])).prints(), "tool runs");
+}
+
+fn cwd_is_entered() {
+    assert_eq!(Bundle::new().args(["pwd"]).set("/process/cwd", "/usr").prints(), "/usr");
+    assert_eq!(
+        Bundle::new().link("usr/here", "/var").args(["/bin/pwd"]).set("/process/cwd", "/usr/here").prints(),
+        "/var"
+    );
+}
+
+fn cwd_is_made_where_missing() {
+    assert_eq!(Bundle::new().args(["pwd"]).set("/process/cwd", "/not/yet/there").prints(), "/not/yet/there");
+}
+
+fn cwd_must_be_absolute() {
+    Bundle::new().set("/process/cwd", "usr").refused().ours_says("/process/cwd");
+}
+
+fn user_and_groups() {
+    let user = json!({"uid": 1000, "gid": 1001, "additionalGids": [5, 10]});
+    let printed = Bundle::new().args(["cat", "/proc/self/status"]).set("/process/user", user).prints();
+    assert!(printed.contains("Uid:\t1000\t1000\t1000\t1000"), "{printed}");
+    assert!(printed.contains("Gid:\t1001\t1001\t1001\t1001"), "{printed}");
+    assert!(printed.contains("Groups:\t5 10"), "{printed}");
+}
+
+fn groups_are_only_the_ones_asked_for() {
+    nix::unistd::setgroups(&[nix::unistd::Gid::from_raw(42), nix::unistd::Gid::from_raw(43)]).unwrap();
+    let printed = Bundle::new().args(["grep", "Groups", "/proc/self/status"]).prints();
+    assert!(!printed.contains("42") && !printed.contains("43"), "{printed}");
+}
+
+fn umask_is_set() {
+    assert_eq!(Bundle::new().sh("umask").set("/process/user/umask", 0o077).prints(), "0077");
+    assert_eq!(Bundle::new().sh("umask").set("/process/user/umask", 0).prints(), "0000");
+}
+
+fn umask_defaults_to_0022() {
+    let container = Container::new(Bundle::new().sh("umask"));
+    assert_eq!(container.call_run().through(["sh", "-c", "umask 077; exec \"$@\"", "sh"]).ok().out(), "0022");
+}
+
+fn rlimits_are_set() {
+    let limits = json!([
+        {"type": "RLIMIT_NOFILE", "soft": 100, "hard": 200},
+        {"type": "RLIMIT_CORE", "soft": 0, "hard": 0},
+        {"type": "RLIMIT_NPROC", "soft": 50, "hard": 60},
+        {"type": "RLIMIT_STACK", "soft": 4_194_304, "hard": u64::MAX},
+    ]);
+    let printed = Bundle::new().args(["cat", "/proc/self/limits"]).set("/process/rlimits", limits).prints();
+    let row = |name: &str| {
+        let line = printed.lines().find(|line| line.starts_with(name)).unwrap();
+        line[name.len()..].split_whitespace().take(2).map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(row("Max open files"), ["100", "200"]);
+    assert_eq!(row("Max core file size"), ["0", "0"]);
+    assert_eq!(row("Max processes"), ["50", "60"]);
+    assert_eq!(row("Max stack size"), ["4194304", "unlimited"]);
+}
+
+fn rlimit_unknown_is_refused() {
+    Bundle::new()
+        .set("/process/rlimits", json!([{"type": "RLIMIT_NOSUCH", "soft": 1, "hard": 1}]))
+        .refused()
+        .says("RLIMIT_NOSUCH");
+}
+
+fn rlimit_twice_is_refused() {
+    ours_only("runc takes the last one; the spec says to refuse");
+    let twice = json!([{"type": "RLIMIT_CORE", "soft": 1, "hard": 1}, {"type": "RLIMIT_CORE", "soft": 2, "hard": 2}]);
+    Bundle::new().set("/process/rlimits", twice).refused().says("/process/rlimits/1");
+}
+
+fn rlimit_soft_above_hard_is_refused() {
+    Bundle::new()
+        .set("/process/rlimits", json!([{"type": "RLIMIT_CORE", "soft": 2, "hard": 1}]))
+        .refused()
+        .ours_says("/process/rlimits/0");
+}
+
+fn no_new_privileges_on() {
+    assert_eq!(Bundle::new().args(["grep", "NoNewPrivs", "/proc/self/status"]).prints(), "NoNewPrivs:\t1");
+}
+
+fn no_new_privileges_off() {
+    let bundle = Bundle::new().args(["grep", "NoNewPrivs", "/proc/self/status"]);
+    assert_eq!(bundle.set("/process/noNewPrivileges", false).prints(), "NoNewPrivs:\t0");
+}
+
+fn oom_score_adj_is_set() {
+    for score in [0, 500, 1000] {
+        let bundle = Bundle::new().args(["cat", "/proc/self/oom_score_adj"]).set("/process/oomScoreAdj", score);
+        assert_eq!(bundle.prints(), score.to_string());
+    }
+    Bundle::new().set("/process/oomScoreAdj", 1001).refused().ours_says("/process/oomScoreAdj");
+}
+
+/// The five sets of a process's status: inheritable, permitted, effective, bounding, ambient.
+fn capability_sets(status: &str) -> Vec<u64> {
+    let value = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+        u64::from_str_radix(line.trim_start_matches(':').trim(), 16).unwrap()
+    };
+    ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"].map(value).to_vec()
+}
+
+const CHOWN: u64 = 1;
+const KILL: u64 = 1 << 5;
+const NET_RAW: u64 = 1 << 13;
+
+fn capabilities_are_the_sets_asked_for() {
+    let capabilities = json!({
+        "bounding": ["CAP_CHOWN", "CAP_KILL", "CAP_NET_RAW"], "permitted": ["CAP_CHOWN", "CAP_KILL"],
+        "effective": ["CAP_CHOWN"],
+    });
+    let bundle = Bundle::new().args(["cat", "/proc/self/status"]).set("/process/capabilities", capabilities);
+    // For root, exec makes all that is permitted effective, and with no_new_privs nothing more permitted.
+    let all = CHOWN | KILL | NET_RAW;
+    assert_eq!(capability_sets(&bundle.prints()), [0, CHOWN | KILL, CHOWN | KILL, all, 0]);
+}
+
+fn capabilities_absent_means_none() {
+    let printed = Bundle::new().args(["cat", "/proc/self/status"]).remove("/process/capabilities").prints();
+    if is_ours() {
+        assert_eq!(capability_sets(&printed), [0, 0, 0, 0, 0]);
+    } else {
+        assert_eq!(capability_sets(&printed)[4], 0);
+    }
+}
+
+fn capabilities_of_an_ordinary_user() {
+    let all = json!(["CAP_CHOWN", "CAP_KILL"]);
+    let bundle = Bundle::new()
+        .args(["cat", "/proc/self/status"])
+        .set("/process/user", json!({"uid": 1000, "gid": 1000}))
+        .set("/process/capabilities", json!({"bounding": all, "permitted": all, "effective": all}));
+    assert_eq!(capability_sets(&bundle.prints()), [0, 0, 0, CHOWN | KILL, 0]);
+}
+
+fn capabilities_ambient_survive_the_exec() {
+    let some = json!(["CAP_KILL"]);
+    let bundle = Bundle::new()
+        .args(["cat", "/proc/self/status"])
+        .set("/process/user", json!({"uid": 1000, "gid": 1000}))
+        .set("/process/capabilities", json!({"bounding": ["CAP_KILL", "CAP_CHOWN"], "permitted": some, "effective": some, "inheritable": some, "ambient": some}));
+    assert_eq!(capability_sets(&bundle.prints()), [KILL, KILL, KILL, KILL | CHOWN, KILL]);
+}
+
+fn capabilities_unknown_are_warned_about() {
+    let some = json!(["CAP_KILL", "CAP_OF_THE_FUTURE"]);
+    let bundle = Bundle::new()
+        .args(["cat", "/proc/self/status"])
+        .set("/process/capabilities", json!({"bounding": some, "permitted": some, "effective": some}));
+    let output = bundle.run().ok();
+    assert_eq!(capability_sets(&output.stdout)[3], KILL);
+    output.says("CAP_OF_THE_FUTURE");
+}
+
+/// Fields of /proc/PID/stat, counted as proc(5) does from 1.
+fn stat_field(stat: &str, number: usize) -> i64 {
+    stat.rsplit(')').next().unwrap().split_whitespace().nth(number - 3).unwrap().parse().unwrap()
+}
+
+fn scheduler_batch() {
+    differs_on(Runtime::Runc, "1.1.5 knows no scheduler");
+    differs_on(Runtime::Crun, "1.8.1 is tried with FIFO only");
+    let bundle = Bundle::new().args(["cat", "/proc/self/stat"]);
+    let stat = bundle.set("/process/scheduler", json!({"policy": "SCHED_BATCH", "nice": 5})).prints();
+    assert_eq!((stat_field(&stat, 41), stat_field(&stat, 19)), (3, 5));
+}
+
+fn scheduler_fifo_with_priority() {
+    differs_on(Runtime::Runc, "1.1.5 knows no scheduler");
+    let bundle = Bundle::new().args(["cat", "/proc/self/stat"]);
+    let stat = bundle.set("/process/scheduler", json!({"policy": "SCHED_FIFO", "priority": 7})).prints();
+    assert_eq!((stat_field(&stat, 41), stat_field(&stat, 40)), (1, 7));
+}
+
+fn scheduler_unknown_policy_is_refused() {
+    differs_on(Runtime::Runc, "1.1.5 knows no scheduler");
+    Bundle::new()
+        .set("/process/scheduler", json!({"policy": "SCHED_NOSUCH"}))
+        .refused()
+        .ours_says("/process/scheduler");
+}
+
+fn io_priority() {
+    differs_on(Runtime::Runc, "1.1.5 knows no ioPriority");
+    differs_on(Runtime::Crun, "1.8.1 knows no ioPriority");
+    let bundle = Bundle::new().args(["ionice"]);
+    let printed = bundle.set("/process/ioPriority", json!({"class": "IOPRIO_CLASS_BE", "priority": 3})).prints();
+    assert_eq!(printed, "best-effort: prio 3");
+    let bundle = Bundle::new().args(["ionice"]);
+    assert!(
+        bundle
+            .set("/process/ioPriority", json!({"class": "IOPRIO_CLASS_IDLE", "priority": 0}))
+            .prints()
+            .starts_with("idle")
+    );
+}
+
+fn cpu_affinity_of_exec() {
+    ours_only("the peers of Debian 12 know no execCPUAffinity");
+    let bundle = Bundle::new().sleeping().set("/process/execCPUAffinity", json!({"initial": "0", "final": "1"}));
+    let container = Container::started(bundle);
+    assert_eq!(container.exec(["grep", "Cpus_allowed_list", "/proc/self/status"]).ok().out(), "Cpus_allowed_list:\t1");
+    let process = json!({"cwd": "/", "args": ["grep", "Cpus_allowed_list", "/proc/self/status"], "env": ["PATH=/bin"],
+        "user": {"uid": 0, "gid": 0}, "execCPUAffinity": {"initial": "0-1", "final": "0"}});
+    assert_eq!(container.exec_process::<&str>(&process, []).ok().out(), "Cpus_allowed_list:\t0");
+}
+
+fn personality_linux32() {
+    differs_on(Runtime::Runc, "1.1.5 knows no personality");
+    let bundle = Bundle::new().args(["uname", "-m"]).set("/linux/personality", json!({"domain": "LINUX32"}));
+    assert_eq!(bundle.prints(), "i686");
+    let bundle = Bundle::new().args(["uname", "-m"]).set("/linux/personality", json!({"domain": "LINUX"}));
+    assert_ne!(bundle.prints(), "i686");
+}
+
+fn personality_unknown_is_refused() {
+    ours_only("the peers of Debian 12 ignore it");
+    Bundle::new().set("/linux/personality", json!({"domain": "MINIX"})).refused().says("/linux/personality/domain");
+}
+
+fn contract_20_signal_mask_and_ignored_signals_are_not_inherited() {
+    differs_on(Runtime::Runc, "1.1.5 hands blocked signals down");
+    let container = Container::new(Bundle::new().probe(["signals"]));
+    let output = container
+        .call_run()
+        .through(["env", "--ignore-signal=HUP", "--ignore-signal=PIPE", "--block-signal=USR1", "--block-signal=TERM"])
+        .ok();
+    assert!(output.stdout.contains("SigBlk:\t0000000000000000"), "{}", output.stdout);
+    // SIGPIPE is ignored by Rust's own runtime in the probe.
+    let ignored = output.stdout.lines().find_map(|line| line.strip_prefix("SigIgn:\t")).unwrap();
+    assert_eq!(u64::from_str_radix(ignored, 16).unwrap() & !(1 << 12), 0, "{}", output.stdout);
+}
+
+fn contract_20_parent_death_signal_is_not_inherited() {
+    let container = Container::new(Bundle::new().probe(["signals"]));
+    let output = container.call_run().through(launch::prefix(&["pdeathsig"])).ok();
+    assert!(output.stdout.contains("PDeathSig: None"), "{}", output.stdout);
+}
+
+fn contract_20_umask_and_affinity_are_not_inherited() {
+    let container = Container::new(Bundle::new().sh("umask; mkdir /new; stat -c %a /new"));
+    let output = container.call_run().through(["sh", "-c", "umask 0777; exec \"$@\"", "sh"]).ok();
+    assert_eq!(output.stdout, "0022\n755\n");
+    ours_only("runc before 1.2 hands the caller's CPU affinity down");
+    let whole = affinity();
+    let container = Container::new(Bundle::new().args(["grep", "Cpus_allowed_list", "/proc/self/status"]));
+    let narrow = container.call_run().through(["taskset", "-c", "0"]).ok();
+    assert_eq!(narrow.out(), format!("Cpus_allowed_list:\t{whole}"));
+}
+
+fn affinity() -> String {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).unwrap().trim().to_owned()
+}
+
+fn contract_20_oom_score_is_not_inherited() {
+    ours_only("runc hands the caller's score down where config.json says nothing");
+    let own = std::fs::read_to_string("/proc/self/oom_score_adj").unwrap();
+    let container = Container::new(Bundle::new().args(["cat", "/proc/self/oom_score_adj"]));
+    let output =
+        container.call_run().through(["sh", "-c", "echo 300 > /proc/self/oom_score_adj && exec \"$@\"", "sh"]).ok();
+    assert_eq!(output.out(), own.trim());
+}
+
+fn nice_value_is_the_callers() {
+    let container = Container::new(Bundle::new().args(["cat", "/proc/self/stat"]));
+    let output = container.call_run().through(["nice", "-n", "4"]).ok();
+    assert_eq!(stat_field(&output.stdout, 19), 4);
+}
