@@ -15,10 +15,27 @@
 
 #![forbid(unsafe_code)]
 
+mod exec;
+mod foreground;
 mod harness;
+mod hooks;
 mod lifecycle;
+mod mounts;
+mod namespaces;
 mod process;
+mod rootfs;
+mod terminal;
 
 fn main() {
-    harness::runner::main(&[lifecycle::TESTS, process::TESTS]);
+    harness::runner::main(&[
+        exec::TESTS,
+        foreground::TESTS,
+        hooks::TESTS,
+        lifecycle::TESTS,
+        mounts::TESTS,
+        namespaces::TESTS,
+        process::TESTS,
+        rootfs::TESTS,
+        terminal::TESTS,
+    ]);
 }

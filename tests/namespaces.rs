@@ -1,0 +1,328 @@
+//! Namespaces: new, kept, joined by path; host and domain name; time offsets; user namespaces and their maps.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+
+use crate::harness::runtime::Runtime;
+use crate::harness::{Bundle, Container, differs_on, ours_only};
+use crate::tests;
+
+tests![
+    new_namespaces_differ_from_the_callers,
+    namespaces_that_are_not_asked_for_are_kept,
+    program_is_pid_1,
+    pid_namespace_joined_by_path,
+    network_namespace_joined_by_path,
+    uts_and_ipc_namespaces_joined_by_path,
+    mount_namespace_joined_by_path,
+    cgroup_namespace_joined_by_path,
+    all_namespaces_of_another_container,
+    namespace_path_that_is_missing_is_refused,
+    namespace_path_of_another_type_is_refused,
+    namespace_path_that_is_no_namespace_is_refused,
+    namespace_twice_is_refused,
+    namespace_of_an_unknown_type_is_refused,
+    hostname_is_set,
+    hostname_without_uts_namespace_is_refused,
+    domainname_is_set,
+    loopback_is_up,
+    network_namespace_has_only_loopback,
+    time_offsets,
+    time_offsets_without_a_time_namespace_are_refused,
+    time_namespace_joined_by_path,
+    cgroup_namespace_shows_the_root,
+    user_namespace_with_its_maps,
+    user_namespace_owner_of_files,
+    user_namespace_with_several_ranges,
+    user_namespace_without_maps_is_refused,
+    user_namespace_maps_without_the_namespace_are_refused,
+    user_namespace_joined_by_path,
+    user_namespace_of_the_root_user_only,
+    user_namespace_setgroups,
+    user_namespace_devices_work,
+    user_namespace_exec_joins_it,
+    user_namespace_owns_the_others,
+];
+
+const FLAGS: [&str; 8] = ["cgroup", "ipc", "mnt", "net", "pid", "time", "user", "uts"];
+
+fn links(dir: &str) -> Vec<PathBuf> {
+    FLAGS.iter().map(|name| fs::read_link(format!("{dir}/{name}")).unwrap()).collect()
+}
+
+fn link_of(pid: i32, name: &str) -> PathBuf {
+    fs::read_link(format!("/proc/{pid}/ns/{name}")).unwrap()
+}
+
+fn path_of(pid: i32, name: &str) -> PathBuf {
+    PathBuf::from(format!("/proc/{pid}/ns/{name}"))
+}
+
+fn new_namespaces_differ_from_the_callers() {
+    let container = Container::started(Bundle::new().sleeping());
+    let (own, inside) = (links("/proc/self/ns"), links(&format!("/proc/{}/ns", container.pid())));
+    for (number, name) in FLAGS.iter().enumerate() {
+        let kept = ["time", "user"].contains(name);
+        assert_eq!(own[number] == inside[number], kept, "{name}");
+    }
+}
+
+fn namespaces_that_are_not_asked_for_are_kept() {
+    let bundle =
+        ["pid", "network", "ipc", "uts", "cgroup"].iter().fold(Bundle::new(), |b, kind| b.without_namespace(kind));
+    let container = Container::started(bundle.remove("/hostname").sleeping());
+    let pid = container.pid();
+    for name in ["pid", "net", "ipc", "uts", "cgroup"] {
+        assert_eq!(link_of(pid, name), fs::read_link(format!("/proc/self/ns/{name}")).unwrap(), "{name}");
+    }
+    assert_ne!(link_of(pid, "mnt"), fs::read_link("/proc/self/ns/mnt").unwrap());
+}
+
+fn program_is_pid_1() {
+    assert_eq!(Bundle::new().sh("echo $$").prints(), "1");
+}
+
+fn pid_namespace_joined_by_path() {
+    let first = Container::started(Bundle::new().sleeping());
+    let pid = first.pid();
+    let printed = Bundle::new()
+        .namespace("pid", Some(&path_of(pid, "pid")))
+        .sh("echo $$; tr '\\0' ' ' </proc/1/cmdline")
+        .prints();
+    let own = printed.lines().next().unwrap().parse::<u32>().unwrap();
+    assert!(own > 1, "{printed}");
+    assert!(printed.contains("sleep 1000"), "pid 1 is the other container's: {printed}");
+}
+
+fn network_namespace_joined_by_path() {
+    let first = Container::started(Bundle::new().sleeping());
+    let second = Container::started(Bundle::new().namespace("network", Some(&path_of(first.pid(), "net"))).sleeping());
+    assert_eq!(link_of(first.pid(), "net"), link_of(second.pid(), "net"));
+}
+
+fn uts_and_ipc_namespaces_joined_by_path() {
+    let first = Container::started(Bundle::new().sleeping().set("/hostname", "first"));
+    let pid = first.pid();
+    let bundle = Bundle::new()
+        .remove("/hostname")
+        .namespace("uts", Some(&path_of(pid, "uts")))
+        .namespace("ipc", Some(&path_of(pid, "ipc")));
+    assert_eq!(bundle.args(["hostname"]).prints(), "first");
+}
+
+fn mount_namespace_joined_by_path() {
+    ours_only("runc refuses it as soon as anything is to be mounted");
+    let holder = Container::started(Bundle::new().sleeping());
+    let pid = holder.pid();
+    let bundle = Bundle::new().namespace("mount", Some(&path_of(pid, "mnt")));
+    // What config.json asks for is done in the joined namespace; both containers see it.
+    let output = bundle.run();
+    assert!(output.status.code().is_some(), "{output:?}");
+}
+
+fn cgroup_namespace_joined_by_path() {
+    let first = Container::started(Bundle::new().sleeping());
+    let second =
+        Container::started(Bundle::new().namespace("cgroup", Some(&path_of(first.pid(), "cgroup"))).sleeping());
+    assert_eq!(link_of(first.pid(), "cgroup"), link_of(second.pid(), "cgroup"));
+}
+
+/// What Kubernetes does with a pod's sandbox, and podman with a pod's infra container.
+fn all_namespaces_of_another_container() {
+    let first = Container::started(Bundle::new().sleeping().set("/hostname", "pod"));
+    let pid = first.pid();
+    let bundle = [("pid", "pid"), ("network", "net"), ("ipc", "ipc"), ("uts", "uts"), ("cgroup", "cgroup")]
+        .iter()
+        .fold(Bundle::new().remove("/hostname"), |b, (kind, file)| b.namespace(kind, Some(&path_of(pid, file))));
+    let second = Container::started(bundle.sleeping());
+    for name in ["pid", "net", "ipc", "uts", "cgroup"] {
+        assert_eq!(link_of(second.pid(), name), link_of(pid, name), "{name}");
+    }
+    assert_eq!(second.exec(["hostname"]).ok().out(), "pod");
+}
+
+fn namespace_path_that_is_missing_is_refused() {
+    let output = Bundle::new().namespace("network", Some(Path::new("/no/such/namespace"))).refused();
+    output.says("/no/such/namespace").ours_says("/linux/namespaces/5/path");
+}
+
+fn namespace_path_of_another_type_is_refused() {
+    Bundle::new()
+        .namespace("network", Some(Path::new("/proc/self/ns/uts")))
+        .refused()
+        .ours_says("/linux/namespaces/5/path");
+}
+
+fn namespace_path_that_is_no_namespace_is_refused() {
+    Bundle::new().namespace("network", Some(Path::new("/etc/passwd"))).refused().ours_says("/linux/namespaces/5/path");
+}
+
+fn namespace_twice_is_refused() {
+    Bundle::new().push("/linux/namespaces", json!({"type": "pid"})).refused().ours_says("/linux/namespaces/6");
+}
+
+fn namespace_of_an_unknown_type_is_refused() {
+    Bundle::new().push("/linux/namespaces", json!({"type": "dreams"})).refused().says("dreams");
+}
+
+fn hostname_is_set() {
+    assert_eq!(Bundle::new().args(["hostname"]).set("/hostname", "a-name.of.mine").prints(), "a-name.of.mine");
+}
+
+fn hostname_without_uts_namespace_is_refused() {
+    let own = nix::unistd::gethostname().unwrap();
+    Bundle::new().without_namespace("uts").refused().ours_says("/hostname");
+    assert_eq!(nix::unistd::gethostname().unwrap(), own);
+}
+
+fn domainname_is_set() {
+    differs_on(Runtime::Runc, "1.1.5 knows no domainname");
+    let bundle = Bundle::new().args(["cat", "/proc/sys/kernel/domainname"]).set("/domainname", "example.org");
+    assert_eq!(bundle.prints(), "example.org");
+}
+
+fn loopback_is_up() {
+    let printed = Bundle::new().args(["ip", "addr", "show", "lo"]).prints();
+    assert!(printed.contains("127.0.0.1") && printed.contains("UP"), "{printed}");
+}
+
+fn network_namespace_has_only_loopback() {
+    let printed = Bundle::new().args(["cat", "/proc/net/dev"]).prints();
+    let names: Vec<_> = printed.lines().skip(2).map(|line| line.split(':').next().unwrap().trim()).collect();
+    assert!(names.contains(&"lo"), "{printed}");
+    assert!(!names.iter().any(|name| name.starts_with("eth")), "{printed}");
+}
+
+fn time_offsets() {
+    differs_on(Runtime::Runc, "1.1.5 knows no time namespaces");
+    differs_on(Runtime::Crun, "1.8.1 needs more than its default to do this");
+    let bundle = Bundle::new().namespace("time", None).set(
+        "/linux/timeOffsets",
+        json!({"monotonic": {"secs": 86_400, "nanosecs": 0}, "boottime": {"secs": 604_800, "nanosecs": 5}}),
+    );
+    let printed = bundle.sh("cat /proc/self/timens_offsets /proc/uptime").prints();
+    let numbers: Vec<Vec<&str>> = printed.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(numbers[0][1..], ["86400", "0"], "{printed}");
+    assert_eq!(numbers[1][1..], ["604800", "5"], "{printed}");
+    assert!(numbers[2][0].parse::<f64>().unwrap() > 604_800.0, "{printed}");
+}
+
+fn time_offsets_without_a_time_namespace_are_refused() {
+    differs_on(Runtime::Runc, "1.1.5 knows no time namespaces");
+    Bundle::new()
+        .set("/linux/timeOffsets", json!({"monotonic": {"secs": 1, "nanosecs": 0}}))
+        .refused()
+        .ours_says("/linux/timeOffsets");
+}
+
+fn time_namespace_joined_by_path() {
+    ours_only("the peers of Debian 12 cannot");
+    let offsets = json!({"boottime": {"secs": 604_800, "nanosecs": 0}});
+    let first = Container::started(Bundle::new().namespace("time", None).set("/linux/timeOffsets", offsets).sleeping());
+    let printed = Bundle::new().namespace("time", Some(&path_of(first.pid(), "time"))).sh("cat /proc/uptime").prints();
+    assert!(printed.split_whitespace().next().unwrap().parse::<f64>().unwrap() > 604_800.0, "{printed}");
+}
+
+fn cgroup_namespace_shows_the_root() {
+    let printed = Bundle::new().args(["cat", "/proc/self/cgroup"]).prints();
+    for line in printed.lines() {
+        assert!(line.ends_with(":/"), "the namespace's root is the container's cgroup: {printed}");
+    }
+}
+
+fn user_namespace_with_its_maps() {
+    let printed = Bundle::new().user_namespace(100_000).sh("cat /proc/self/uid_map /proc/self/gid_map; id -u").prints();
+    let words: Vec<&str> = printed.split_whitespace().collect();
+    assert_eq!(words, ["0", "100000", "65536", "0", "100000", "65536", "0"]);
+}
+
+fn user_namespace_owner_of_files() {
+    let bundle = Bundle::new().user_namespace(100_000);
+    let new = bundle.rootfs("new");
+    assert_eq!(bundle.sh("touch /new; stat -c '%u %g' /new /etc/passwd").prints(), "0 0\n0 0");
+    use std::os::unix::fs::MetadataExt;
+    assert_eq!(fs::metadata(new).unwrap().uid(), 100_000);
+}
+
+fn user_namespace_with_several_ranges() {
+    let map = json!([{"containerID": 0, "hostID": 100_000, "size": 1000}, {"containerID": 1000, "hostID": 300_000, "size": 1}]);
+    let bundle =
+        Bundle::new().user_namespace(100_000).set("/linux/uidMappings", map.clone()).set("/linux/gidMappings", map);
+    let printed =
+        bundle.set("/process/user", json!({"uid": 1000, "gid": 1000})).sh("cat /proc/self/uid_map; id -u").prints();
+    assert!(printed.ends_with("\n1000") && printed.contains("300000"), "{printed}");
+}
+
+fn user_namespace_without_maps_is_refused() {
+    ours_only("runc leaves that to the kernel");
+    Bundle::new().namespace("user", None).refused().says("/linux/uidMappings");
+}
+
+fn user_namespace_maps_without_the_namespace_are_refused() {
+    differs_on(Runtime::Runc, "1.1.5 ignores them");
+    let map = json!([{"containerID": 0, "hostID": 100_000, "size": 1000}]);
+    Bundle::new()
+        .set("/linux/uidMappings", map.clone())
+        .set("/linux/gidMappings", map)
+        .refused()
+        .ours_says("/linux/uidMappings");
+}
+
+fn user_namespace_joined_by_path() {
+    let first = Container::started(Bundle::new().user_namespace(100_000).sleeping());
+    let pid = first.pid();
+    let bundle = Bundle::new();
+    crate::harness::bundle::chown_all(&bundle.rootfs(""), 100_000);
+    let second = Container::new(bundle.namespace("user", Some(&path_of(pid, "user"))).sleeping());
+    differs_on(Runtime::Runc, "1.1.5 wants mappings beside the path");
+    second.call_create().ok();
+    second.start();
+    assert_eq!(link_of(second.pid(), "user"), link_of(pid, "user"));
+    assert_eq!(
+        second.exec_sh("id -u; cat /proc/self/uid_map").split_whitespace().collect::<Vec<_>>(),
+        ["0", "0", "100000", "65536"]
+    );
+}
+
+fn user_namespace_of_the_root_user_only() {
+    let map = json!([{"containerID": 0, "hostID": 0, "size": 1}]);
+    let bundle =
+        Bundle::new().namespace("user", None).set("/linux/uidMappings", map.clone()).set("/linux/gidMappings", map);
+    // Group 5 is not mapped, so devpts cannot be asked for it: the default bundle does not.
+    assert_eq!(
+        bundle.sh("id -u; cat /proc/self/uid_map").prints().split_whitespace().collect::<Vec<_>>(),
+        ["0", "0", "0", "1"]
+    );
+}
+
+fn user_namespace_setgroups() {
+    let bundle = Bundle::new().user_namespace(100_000).set("/process/user/additionalGids", json!([7]));
+    assert_eq!(bundle.sh("id -G; cat /proc/self/setgroups").prints(), "0 7\nallow");
+}
+
+/// A device node cannot be made in a user namespace, so the host's is bound.
+fn user_namespace_devices_work() {
+    let bundle = Bundle::new().user_namespace(100_000);
+    let script = "echo x > /dev/null; head -c 3 /dev/zero | wc -c; stat -c '%t:%T' /dev/null; grep -c ' /dev/null ' /proc/self/mountinfo";
+    assert_eq!(bundle.sh(script).prints(), "3\n1:3\n1");
+}
+
+fn user_namespace_exec_joins_it() {
+    let container = Container::started(Bundle::new().user_namespace(100_000).sleeping());
+    let printed =
+        container.exec_sh("id -u; cat /proc/self/uid_map; readlink /proc/self/ns/user; readlink /proc/1/ns/user");
+    let lines: Vec<&str> = printed.lines().collect();
+    assert_eq!(lines[0], "0");
+    assert_eq!(lines[2], lines[3]);
+}
+
+/// A new network namespace made with a user namespace belongs to it: its root may configure it.
+fn user_namespace_owns_the_others() {
+    let all = json!(["CAP_NET_ADMIN"]);
+    let bundle = Bundle::new()
+        .user_namespace(100_000)
+        .set("/process/capabilities", json!({"bounding": all, "permitted": all, "effective": all}));
+    assert_eq!(bundle.sh("ip link set lo down && ip link set lo up && echo owned").prints(), "owned");
+}
