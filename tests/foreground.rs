@@ -187,6 +187,7 @@ fn contract_14_notify_socket_is_forwarded() {
 }
 
 fn contract_14_notify_socket_is_the_containers_own() {
+    differs_on(Runtime::Runc, "1.1.5 waits for READY for ever, also of a program that has ended");
     let path = scratch::path("n");
     let socket = UnixDatagram::bind(&path).unwrap();
     let script = "test -S $NOTIFY_SOCKET && echo a socket at $NOTIFY_SOCKET";

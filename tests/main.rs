@@ -15,6 +15,10 @@
 
 #![forbid(unsafe_code)]
 
+mod bad_config;
+mod bad_luck;
+mod cgroups;
+mod command_line;
 mod exec;
 mod foreground;
 mod harness;
@@ -23,11 +27,18 @@ mod lifecycle;
 mod mounts;
 mod namespaces;
 mod process;
+mod reports;
 mod rootfs;
+mod rootless;
+mod security;
 mod terminal;
 
 fn main() {
     harness::runner::main(&[
+        bad_config::TESTS,
+        bad_luck::TESTS,
+        cgroups::TESTS,
+        command_line::TESTS,
         exec::TESTS,
         foreground::TESTS,
         hooks::TESTS,
@@ -35,7 +46,10 @@ fn main() {
         mounts::TESTS,
         namespaces::TESTS,
         process::TESTS,
+        reports::TESTS,
         rootfs::TESTS,
+        rootless::TESTS,
+        security::TESTS,
         terminal::TESTS,
     ]);
 }

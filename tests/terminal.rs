@@ -23,6 +23,7 @@ tests![
     contract_13_long_console_socket_path,
     contract_13_foreground_terminal_is_relayed,
     contract_13_foreground_terminal_follows_the_size,
+    contract_13_foreground_terminal_has_its_size_from_the_start,
     contract_13_foreground_terminal_is_raw_and_restored,
     contract_13_foreground_terminal_is_restored_when_killed_by_a_signal,
     contract_13_foreground_terminal_passes_the_status_on,
@@ -147,7 +148,7 @@ fn contract_13_foreground_terminal_is_relayed() {
 
 fn contract_13_foreground_terminal_follows_the_size() {
     let container = Container::new(
-        terminal().sh("stty size; trap 'echo size $(stty size)' WINCH; echo ready; while :; do sleep 0.02; done"),
+        terminal().sh("until stty size 2>/dev/null; do sleep 0.01; done; trap 'echo size $(stty size)' WINCH; echo ready; while :; do sleep 0.02; done"),
     );
     let mut terminal = Terminal::new();
     terminal.resize(33, 111);
@@ -158,6 +159,16 @@ fn contract_13_foreground_terminal_follows_the_size() {
     terminal.expect("size 20 70");
     container.kill("KILL");
     call.wait().has_code(128 + 9);
+}
+
+fn contract_13_foreground_terminal_has_its_size_from_the_start() {
+    ours_only("runc may set it when the program runs already");
+    let container = Container::new(terminal().sh("stty size"));
+    let mut terminal = Terminal::new();
+    terminal.resize(33, 111);
+    let call = terminal.start(container.call_run());
+    terminal.expect("33 111");
+    call.wait().ok();
 }
 
 fn contract_13_foreground_terminal_is_raw_and_restored() {
@@ -193,8 +204,11 @@ fn contract_13_foreground_exec_relays_a_terminal() {
     let container = Container::started(Bundle::new().sleeping());
     let mut terminal = Terminal::new();
     terminal.resize(21, 71);
-    let call =
-        terminal.start(container.exec_with(["--tty"]).args(["sh", "-c", "tty; stty size; read line; exit $line"]));
+    let call = terminal.start(container.exec_with(["--tty"]).args([
+        "sh",
+        "-c",
+        "tty; until stty size 2>/dev/null; do sleep 0.01; done; read line; exit $line",
+    ]));
     terminal.expect("/dev/pts/0");
     terminal.expect("21 71");
     terminal.types("5\n");

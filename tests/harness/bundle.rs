@@ -81,12 +81,6 @@ impl Bundle {
         Self { dir, config: default_config() }
     }
 
-    /// Another bundle on the same rootfs directory.
-    pub fn sharing_rootfs(other: &Self) -> Self {
-        let dir = scratch::new_dir("b");
-        Self { dir, config: default_config() }.set("/root/path", other.rootfs("").to_string_lossy().as_ref())
-    }
-
     /// Sets the value at a JSON pointer; missing objects on the way are made.
     pub fn set(mut self, pointer: &str, value: impl Into<Value>) -> Self {
         *place(&mut self.config, pointer) = value.into();
@@ -177,15 +171,6 @@ impl Bundle {
         self.edit(|config| {
             let mounts = place(config, "/mounts").as_array_mut().expect("an array");
             mounts.retain(|mount| mount["destination"] != destination);
-        })
-    }
-
-    /// Changes the options of the mount on `destination`.
-    pub fn mount_options(self, destination: &str, options: &[&str]) -> Self {
-        self.edit(|config| {
-            let mounts = place(config, "/mounts").as_array_mut().expect("an array");
-            let mount = mounts.iter_mut().find(|mount| mount["destination"] == destination).expect("a mount");
-            mount["options"] = json!(options);
         })
     }
 

@@ -139,12 +139,6 @@ impl Container {
         self.call(["delete", "--force", &self.id]).ok()
     }
 
-    /// A line of /proc/PID/status of the container's process, as the host sees it.
-    #[track_caller]
-    pub fn status_line(&self, name: &str) -> String {
-        status_line(self.pid(), name)
-    }
-
     /// Nothing of this container may be left.
     #[track_caller]
     pub fn assert_gone(&self) {

