@@ -88,7 +88,7 @@ fuzz: ## a short run of every fuzz target (FUZZ_SECONDS= each)
 
 test-vm: ## tests in a virtual machine with systemd and cgroup v2
 test-vm: all
-	integration/vm/run
+	integration/vm/run --tests
 
 test-engines: ## the scenarios beneath podman, containerd and docker, as root
 test-engines: all

@@ -230,12 +230,12 @@ def crowd(contestant, idle, stopped, running):
         try:
             one = alive[0]
             contestant.call("run", "--detach", "--bundle", idle, one)
-            alone = median_of(lambda: contestant.call("state", one))
+            alone = min(times(lambda: contestant.call("state", one)))
             each(lambda ident: contestant.call("run", "--detach", "--bundle", contestant.bundle, ident), ended)
             each(lambda ident: contestant.call("run", "--detach", "--bundle", idle, ident), alive[1:])
             return {
-                "list": median_of(lambda: contestant.call("list")),
-                "state": median_of(lambda: contestant.call("state", one)),
+                "list": statistics.median(times(lambda: contestant.call("list"))),
+                "state": min(times(lambda: contestant.call("state", one))),
                 "state alone": alone,
             }
         finally:
@@ -257,13 +257,14 @@ def burst(contestant, count, at_once):
                 pass
 
 
-def median_of(work, count=9):
-    times = []
+def times(work, count=15):
+    """The milliseconds that `work` takes, each time."""
+    taken = []
     for _ in range(count):
         began = time.perf_counter()
         work()
-        times.append((time.perf_counter() - began) * 1000)
-    return statistics.median(times)
+        taken.append((time.perf_counter() - began) * 1000)
+    return taken
 
 
 def discard(contestant, ident):

@@ -20,6 +20,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import dataclass, field
+from functools import partial
 
 import measure
 from measure import Contestant, Failed, Floor, Samples, in_view
@@ -68,7 +69,9 @@ def parse():
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--only", action="append", metavar="WORD", help="rows of the functions with this in their name")
     parser.add_argument("--crowd", default="1000,100", metavar="STOPPED,RUNNING")
-    parser.add_argument("--peer", action="append", metavar="NAME=BINARY", help="in place of the installed crun and runc")
+    parser.add_argument(
+        "--peer", action="append", metavar="NAME=BINARY", help="in place of the installed crun and runc"
+    )
     return parser.parse_args()
 
 
@@ -118,7 +121,9 @@ class Bench:
     def contestants(self, bundle, mark=""):
         """Each runtime with a bundle; `mark` tells the bundles of one measurement apart."""
         return [
-            Contestant(name + mark, binary, self.bundles[bundle], f"{self.state}/{name}", f"bench{os.getpid()}-{bundle}")
+            Contestant(
+                name + mark, binary, self.bundles[bundle], f"{self.state}/{name}", f"bench{os.getpid()}-{bundle}"
+            )
             for name, binary in self.runtimes.items()
         ]
 
@@ -224,7 +229,9 @@ def exec_true(bench):
     names = same(bench.runtimes)
     if "crun" not in names:
         return [Row("exec /bin/true, × crun", "≤ 0.6 / 0.6", {}, faults=["there is no crun to compare with"])]
-    return [ratio_row("exec /bin/true, v1 view, × crun: minimum / CPU", "≤ 0.6 / 0.6", samples, "crun", names, (0.6, 0.6))]
+    return [
+        ratio_row("exec /bin/true, v1 view, × crun: minimum / CPU", "≤ 0.6 / 0.6", samples, "crun", names, (0.6, 0.6))
+    ]
 
 
 def each_row(bench, what, target, bundle, take, fmt, limit):
@@ -232,7 +239,7 @@ def each_row(bench, what, target, bundle, take, fmt, limit):
     row = Row(what, target, {})
     for contestant in bench.contestants(bundle):
         try:
-            figure = in_view("v1", lambda: take(contestant))
+            figure = in_view("v1", partial(take, contestant))
         except Failed as fault:
             row.cells[contestant.name] = "–"
             row.faults.append(str(fault))
@@ -264,10 +271,10 @@ def binary_size(bench):
 def among_many(bench):
     stopped, running = (int(count) for count in bench.options.crowd.split(","))
     listing = Row(f"list with {stopped:,} stopped and {running:,} running", "≤ 50 ms", {})
-    state = Row("state of one: alone / among them", "the same", {})
+    state = Row("state of one, minimum: alone / among them", "the same", {})
     for contestant in bench.contestants("default"):
         try:
-            crowd = in_view("v1", lambda: measure.crowd(contestant, bench.bundles["idle"], stopped, running))
+            crowd = in_view("v1", partial(measure.crowd, contestant, bench.bundles["idle"], stopped, running))
         except Failed as fault:
             listing.cells[contestant.name] = state.cells[contestant.name] = "–"
             listing.faults.append(str(fault))
@@ -276,7 +283,7 @@ def among_many(bench):
         state.cells[contestant.name] = f"{crowd['state alone']:.2f} / {crowd['state']:.2f} ms"
         if contestant.name == OURS:
             listing.met = crowd["list"] <= 50
-            # A fifth is what two medians of the same thing differ by on a busy machine.
+            # A fifth is what two measurements of the same thing differ by on a busy machine.
             state.met = crowd["state"] <= crowd["state alone"] * 1.2 + 0.2
     return [listing, state]
 
@@ -286,7 +293,7 @@ def burst(bench):
     figures = {}
     for contestant in bench.contestants("default"):
         try:
-            figures[contestant.name] = max(in_view("v1", lambda: measure.burst(contestant, 50, 8)) for _ in range(3))
+            figures[contestant.name] = max(in_view("v1", partial(measure.burst, contestant, 50, 8)) for _ in range(3))
             row.cells[contestant.name] = f"{figures[contestant.name]:.0f}"
         except Failed as fault:
             row.cells[contestant.name] = "–"
