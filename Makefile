@@ -84,6 +84,7 @@ uninstall: ## remove what install has put there
 		share/fish/vendor_completions.d/rruntime.fish)
 
 fuzz: ## a short run of every fuzz target (FUZZ_SECONDS= each)
+	@.ci/packages g++
 	.ci/fuzz $(FUZZ_SECONDS)
 
 test-vm: ## tests in a virtual machine with systemd and cgroup v2
