@@ -1,0 +1,4 @@
+"""containerd."""
+from engine import Engine
+class Containerd(Engine):
+    kind = "containerd"

@@ -1,0 +1,4 @@
+"""cri."""
+from engine import Engine
+class Cri(Engine):
+    kind = "cri"

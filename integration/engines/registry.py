@@ -1,0 +1,63 @@
+"""Scenarios and their outcomes.
+
+A scenario is a function that takes an engine and raises when the engine, and so the runtime
+beneath it, does not do what it should. `Skip` is for what this machine cannot do whatever the
+runtime; its text is printed, so that a reader can judge it.
+"""
+
+import time
+
+SCENARIOS = []
+
+
+class Failed(Exception):
+    """What was expected and what came instead."""
+
+
+class Skip(Exception):
+    """What the machine or the engine lacks."""
+
+
+class Scenario:
+    def __init__(self, function, name, engines):
+        self.function, self.name, self.engines = function, name, engines
+
+    def fits(self, engine):
+        return engine.kind in self.engines
+
+
+def scenario(name, *engines):
+    """Registers a scenario for these kinds of engine: podman, docker, containerd, cri, buildah."""
+
+    def register(function):
+        SCENARIOS.append(Scenario(function, name, engines))
+        return function
+
+    return register
+
+
+def same(what, actual, expected):
+    if actual != expected:
+        raise Failed(f"{what}: expected {expected!r}, got {actual!r}")
+
+
+def contains(what, text, part):
+    if part not in text:
+        raise Failed(f"{what}: {part!r} is not in {text[-600:]!r}")
+
+
+def within(what, value, low, high):
+    if not low <= value <= high:
+        raise Failed(f"{what}: {value} is not within {low} and {high}")
+
+
+def until(what, condition, seconds=15):
+    """The first true answer of the condition; fails when it has none in that time."""
+    deadline = time.monotonic() + seconds
+    while True:
+        answer = condition()
+        if answer:
+            return answer
+        if time.monotonic() > deadline:
+            raise Failed(f"{what}: not within {seconds} s")
+        time.sleep(0.05)
