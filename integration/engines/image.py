@@ -3,6 +3,9 @@
 `box` is busybox with an /etc/passwd; a program with its libraries can be added to it.
 """
 
+import hashlib
+import io
+import json
 import os
 import re
 import shutil
@@ -59,3 +62,24 @@ def as_tar(folder, path):
     with tarfile.open(path, "w") as tar:
         tar.add(folder, ".")
     return path
+
+
+def as_docker_archive(folder, path, name):
+    """The folder as an image of one layer, in the form of `docker save`."""
+    layer = as_tar(folder, path + ".layer")
+    with open(layer, "rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    config = {"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}"]},
+              "config": {"Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"], "Cmd": ["sh"]}}
+    with tarfile.open(path, "w") as tar:
+        tar.add(layer, "layer.tar")
+        add_text(tar, "config.json", json.dumps(config))
+        add_text(tar, "manifest.json", json.dumps([{"Config": "config.json", "RepoTags": [name], "Layers": ["layer.tar"]}]))
+    os.remove(layer)
+    return path
+
+
+def add_text(tar, name, text):
+    entry = tarfile.TarInfo(name)
+    entry.size = len(text.encode())
+    tar.addfile(entry, io.BytesIO(text.encode()))

@@ -28,6 +28,18 @@ class Terminal:
     def resize(self, rows, columns):
         fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
+    def resize_until(self, rows, columns, reached, seconds=15):
+        """Resizes until the program has noticed: an engine's client that is just starting may
+        miss the first signal, and the same size again would send none."""
+        deadline = time.monotonic() + seconds
+        while True:
+            self.resize(rows - 1, columns - 1)
+            self.resize(rows, columns)
+            if reached():
+                return
+            if time.monotonic() > deadline:
+                raise Failed(f"terminal: the program never has {rows} rows and {columns} columns")
+
     def send(self, text):
         os.write(self.master, text.encode())
 
