@@ -23,7 +23,6 @@ def start_daemon(folder, config):
 
 class Containerd(Engine):
     kind = "containerd"
-    daemon = None
     count = 0
 
     def start(self):
@@ -94,4 +93,4 @@ class Containerd(Engine):
             self("container", "rm", *names, status=None)
         # The root that the shim gives the runtime, of this namespace.
         root = "/run/containerd/runc/default"
-        return [os.path.join(root, name) for name in os.listdir(root)] if os.path.isdir(root) else []
+        return states_in(root)

@@ -71,7 +71,7 @@ class Daemon:
 
     def tail(self):
         with open(self.log, errors="replace") as file:
-            return file.read()[-1500:]
+            return file.read()[-6000:]
 
     def stop(self):
         if self.process.poll() is None:
@@ -83,10 +83,20 @@ class Daemon:
                 self.process.wait()
 
 
+def states_in(root):
+    """What containers left in a runtime's state folder; it must be nothing when none is left.
+
+    Names with a dot at first are a runtime's own, like crun's `.empty-directory`.
+    """
+    names = os.listdir(root) if os.path.isdir(root) else []
+    return [os.path.join(root, name) for name in names if not name.startswith(".")]
+
+
 class Engine:
     """What all engines share."""
 
     kind = ""
+    daemon = None
 
     def __init__(self, runtime, folder):
         self.runtime, self.folder = runtime, folder
@@ -159,12 +169,7 @@ class Cli(Engine):
         return self.left()
 
     def left(self):
-        """The runtime's state folder must be empty when no container is left."""
-        names = []
-        for root in self.state_roots():
-            if os.path.isdir(root):
-                names += [os.path.join(root, name) for name in os.listdir(root) if not name.startswith(".")]
-        return names
+        return [path for root in self.state_roots() for path in states_in(root)]
 
 
 class Podman(Cli):
@@ -202,7 +207,6 @@ class Podman(Cli):
 
 class Docker(Cli):
     kind = "docker"
-    daemon = None
 
     def start(self, *more):
         # Debian's docker, not another one that may lie in /usr/local.

@@ -190,7 +190,8 @@ def main(plan):
     # What a login as root has, and nothing of the caller's.
     os.environ.clear()
     os.environ.update(PATH="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", HOME="/root",
-                      TERM="xterm", LANG="C.UTF-8", PYTHONDONTWRITEBYTECODE="1")
+                      TERM="xterm", LANG="C.UTF-8", PYTHONDONTWRITEBYTECODE="1",
+                      PODMAN_IGNORE_CGROUPSV1_WARNING="1")
     return be_init(plan["command"])
 
 

@@ -64,13 +64,13 @@ def as_tar(folder, path):
     return path
 
 
-def as_docker_archive(folder, path, name):
+def as_docker_archive(folder, path, name, command=("sh",)):
     """The folder as an image of one layer, in the form of `docker save`."""
     layer = as_tar(folder, path + ".layer")
     with open(layer, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     config = {"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}"]},
-              "config": {"Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"], "Cmd": ["sh"]}}
+              "config": {"Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"], "Cmd": list(command)}}
     with tarfile.open(path, "w") as tar:
         tar.add(layer, "layer.tar")
         add_text(tar, "config.json", json.dumps(config))

@@ -47,11 +47,11 @@ def bind_rro(engine):
     subprocess.run(["mount", "-t", "tmpfs", "tmpfs", os.path.join(folder, "below")], check=True)
     try:
         if engine.kind == "docker":
-            option = ["--mount", f"type=bind,src={folder},dst=/v,readonly,bind-recursive=readonly"]
+            option = ["--mount", f"type=bind,src={folder},dst=/v,readonly,bind-propagation=rprivate,bind-recursive=readonly"]
             wanted = "docker 25 has bind-recursive=readonly"
         else:
             option = ["-v", f"{folder}:/v:rro"]
-            wanted = "podman 5.2 has the option rro"
+            wanted = "this podman has no option rro"
         done = engine.run("touch", "/v/below/file", options=option, status=None)
         if done.code == 125:
             raise Skip(f"{wanted}: {done.err.strip()[-150:]}")
