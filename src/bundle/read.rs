@@ -160,7 +160,7 @@ fn long_way<T: DeserializeOwned>(mut value: Value, repair: fn(&mut Value, &mut N
         // A field that is missing because it was wrong has been told already.
         let field = text.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`'));
         if !field.is_some_and(|field| removed.has(&original, field)) {
-            faults.push(Error::config(pointer(&original), text));
+            faults.push(Error::config(pointer(&original), in_words_of_json(&text)));
         }
         if faults.len() >= MOST_FAULTS || !remove(&mut value, &path) {
             let mut all = Faults::default();
@@ -169,6 +169,28 @@ fn long_way<T: DeserializeOwned>(mut value: Value, repair: fn(&mut Value, &mut N
         }
         removed.0.push(original);
     }
+}
+
+/// Serde names Rust's types; who writes a config.json knows JSON's.
+fn in_words_of_json(text: &str) -> String {
+    let Some((found, expected)) = text.split_once(", expected ") else { return text.to_owned() };
+    let expected = match expected {
+        "path string" | "string or map" | "variant identifier" => "a string",
+        "a sequence" => "an array",
+        "a map" => "an object",
+        "u16" => "an integer from 0 to 65535",
+        "u32" => "an integer from 0 to 4294967295",
+        "u64" | "usize" => "an integer from 0 on",
+        "i32" | "i64" => "an integer",
+        structure if structure.starts_with("struct ") => "an object",
+        other => other,
+    };
+    let found = match found {
+        "invalid type: map" => "invalid type: object",
+        "invalid type: sequence" => "invalid type: array",
+        other => other,
+    };
+    format!("{found}, expected {expected}")
 }
 
 /// What has been left out of a document so far, by its original place.
@@ -329,9 +351,9 @@ mod tests {
                 "/linux/sysctl/a~1b~0c: invalid type: integer `1`, expected a string",
                 "/process/args/1: invalid type: integer `1`, expected a string",
                 "/process/args/3: invalid type: integer `2`, expected a string",
-                "/process/cwd: invalid type: integer `7`, expected path string",
-                "/process/user/gid: invalid value: integer `4294967296`, expected u32",
-                "/process/user/uid: invalid value: integer `-1`, expected u32",
+                "/process/cwd: invalid type: integer `7`, expected a string",
+                "/process/user/gid: invalid value: integer `4294967296`, expected an integer from 0 to 4294967295",
+                "/process/user/uid: invalid value: integer `-1`, expected an integer from 0 to 4294967295",
             ]
         );
     }
@@ -420,7 +442,7 @@ mod tests {
         let read = process(br#"{"cwd": "/", "user": {"uid": "x"}}"#, "/tmp/p.json").unwrap();
         assert_eq!(
             read.whole().unwrap_err().to_string(),
-            "/user/uid: /tmp/p.json: invalid type: string \"x\", expected u32"
+            "/user/uid: /tmp/p.json: invalid type: string \"x\", expected an integer from 0 to 4294967295"
         );
         assert!(process(br#"{"cwd": "/"}"#, "p").unwrap().whole().is_ok());
         assert_eq!(process(b"7", "p").unwrap_err().to_string(), "p is not a JSON object");

@@ -9,6 +9,8 @@ mod build;
 mod capabilities;
 pub mod cgroup;
 mod cgroup_tree;
+#[cfg(test)]
+mod configs;
 pub mod device_rules;
 mod devices;
 mod hooks;

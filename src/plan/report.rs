@@ -2,12 +2,17 @@
 
 use std::ffi::CString;
 
-use crate::error::{Error, Faults, Result};
+use crate::error::{Error, Faults, Kind, Result};
+
+/// So many faults are told; more would not be read, and a hostile config can have a million.
+const MOST_FAULTS: usize = 64;
 
 /// Collects while a plan is built.
 #[derive(Debug, Default)]
 pub struct Report {
     faults: Vec<Error>,
+    /// How many faults there are beyond those told.
+    more: usize,
     warnings: Vec<String>,
     /// Places whose values could not even be read; what the builders say of the rest of them is their consequence.
     unread: Vec<String>,
@@ -17,7 +22,7 @@ impl Report {
     /// Starts with what the reader of the document had to say.
     pub fn new(faults: &[Error], warnings: &[String]) -> Self {
         let unread = faults.iter().filter_map(Error::pointer).map(str::to_owned).collect();
-        Self { faults: faults.to_vec(), warnings: warnings.to_vec(), unread }
+        Self { faults: faults.to_vec(), more: 0, warnings: warnings.to_vec(), unread }
     }
 
     /// A value that is refused: what is wrong, and what would be right.
@@ -32,8 +37,12 @@ impl Report {
                 unread.strip_prefix(pointer).is_some_and(|below| below.is_empty() || below.starts_with('/'))
             })
         };
-        if !fault.pointer().is_some_and(of_unread) {
-            self.faults.push(fault);
+        if fault.pointer().is_some_and(of_unread) {
+            return;
+        }
+        match self.faults.len() < MOST_FAULTS {
+            true => self.faults.push(fault),
+            false => self.more += 1,
         }
     }
 
@@ -61,6 +70,9 @@ impl Report {
     pub fn into_result<T>(self, make: impl FnOnce(Vec<String>) -> T) -> Result<T> {
         let mut faults = Faults::default();
         self.faults.into_iter().for_each(|fault| faults.push(fault));
+        if self.more > 0 {
+            faults.push(Error::new(format!("{} more faults", self.more)).kind(Kind::Config));
+        }
         let warnings = self.warnings;
         faults.into_result(()).map(|()| make(warnings))
     }
@@ -92,6 +104,15 @@ mod tests {
             ["/process/args/0: is 7", "/process/arg: is another", "/process/args/01: is another"]
         );
         assert!(report.into_result(|_| ()).is_err());
+    }
+
+    #[test]
+    fn faults_without_end_are_counted() {
+        let mut report = Report::default();
+        (0..1000).for_each(|index| report.fault(format!("/{index}"), "x"));
+        let told = report.into_result(|_| ()).unwrap_err().each();
+        assert_eq!(told.len(), MOST_FAULTS + 1);
+        assert_eq!(told.last().unwrap().to_string(), "936 more faults");
     }
 
     #[test]
