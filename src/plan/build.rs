@@ -65,6 +65,9 @@ pub fn build(request: &Request, bundle: &Bundle, host: &Host) -> Result<Plan> {
     };
     let process = spec.process().as_ref().map(|asked| process::build(asked, &around, &mut report));
     not_supported(linux, &mut report);
+    if spec.annotations().as_ref().is_some_and(|annotations| annotations.contains_key("")) {
+        report.fault("/annotations/", "has an empty name; annotations need one");
+    }
     let root = spec.root().as_ref();
     let plan = Plan {
         id: request.id.to_string(),
@@ -340,6 +343,12 @@ mod tests {
             faults(asked(json!(["ADDR_NO_RANDOMIZE"]))),
             ["/linux/personality/flags/0: \"ADDR_NO_RANDOMIZE\" is unknown; no flag is known"]
         );
+    }
+
+    #[test]
+    fn annotations_have_names() {
+        let told = faults(json!({"annotations": {"": "x", "a": ""}}));
+        assert_eq!(told, ["/annotations/: has an empty name; annotations need one"]);
     }
 
     #[test]

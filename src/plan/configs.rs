@@ -2,9 +2,12 @@
 
 use std::path::PathBuf;
 
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
 use super::host::Confinement;
 use super::{CgroupTree, Host, Plan, Request, RootChange, build};
-use crate::bundle::{Bundle, ContainerId};
+use crate::bundle::{Bundle, ContainerId, pointer_token};
 use crate::error::Result;
 
 fn planned(text: &[u8]) -> Result<Plan> {
@@ -57,6 +60,58 @@ fn what_is_cut_off_anywhere_is_refused() {
         let text = text.trim_ascii_end();
         for end in (0..text.len()).step_by(7) {
             assert!(planned(&text[..end]).is_err(), "{file:?} up to {end}");
+        }
+    }
+}
+
+/// The pointers of all values of a document.
+fn places(value: &Value, at: String, all: &mut Vec<String>) {
+    match value {
+        Value::Object(members) => {
+            members.iter().for_each(|(key, value)| places(value, format!("{at}/{}", pointer_token(key)), all));
+        }
+        Value::Array(elements) => {
+            elements.iter().enumerate().for_each(|(index, value)| places(value, format!("{at}/{index}"), all));
+        }
+        _ => {}
+    }
+    all.push(at);
+}
+
+fn any_value() -> impl Strategy<Value = Value> {
+    const TEXTS: &[&str] =
+        &["", "/", "..", "a\0b", "/proc/self/ns/net", "CAP_KILL", "MPOL_BIND", "ro", "1-4294967295", "@"];
+    prop_oneof![
+        Just(json!(null)),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<u64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        any::<String>().prop_map(Value::from),
+        proptest::sample::select(TEXTS).prop_map(Value::from),
+        Just(json!([])),
+        Just(json!({})),
+        Just(json!([{}, [], null, 1, "a"])),
+        Just(json!({"type": "a", "path": 1, "": null})),
+    ]
+}
+
+proptest! {
+    /// Whatever stands wherever: there is an answer, and a refusal says where.
+    #[test]
+    fn any_value_anywhere_is_answered(
+        changes in proptest::collection::vec((any::<proptest::sample::Index>(), any_value()), 1..4),
+    ) {
+        let text = std::fs::read(configs("good").remove(0)).unwrap();
+        let mut config: Value = serde_json::from_slice(&text).unwrap();
+        for (place, value) in changes {
+            let mut all = Vec::new();
+            places(&config, String::new(), &mut all);
+            *config.pointer_mut(place.get::<String>(&all)).unwrap() = value;
+        }
+        if let Err(error) = planned(config.to_string().as_bytes()) {
+            let root = !config.is_object();
+            prop_assert!(root || error.each().iter().all(|fault| fault.pointer().is_some()), "{}", error);
         }
     }
 }

@@ -43,34 +43,6 @@ pub enum CgroupTree {
     V2(PathBuf),
 }
 
-impl CgroupTree {
-    /// The tree of a container whose cgroups are these: of each hierarchy its controllers as /proc/self/cgroup has
-    /// them (`cpu,cpuacct`, `name=systemd`, empty for cgroup2) and the container's directory.
-    pub fn of<'a>(places: impl IntoIterator<Item = (&'a str, &'a Path)>) -> Self {
-        let hierarchies: Vec<_> = places.into_iter().map(|(controllers, dir)| hierarchy(controllers, dir)).collect();
-        match &hierarchies[..] {
-            [only] if only.fstype == "cgroup2" => Self::V2(only.host_dir.clone()),
-            _ => Self::V1(hierarchies),
-        }
-    }
-}
-
-/// One hierarchy with the name and links that systemd gives it below /sys/fs/cgroup.
-fn hierarchy(controllers: &str, dir: &Path) -> CgroupV1Mount {
-    let host_dir = dir.to_owned();
-    if controllers.is_empty() {
-        let (name, data) = ("unified".to_owned(), String::new());
-        return CgroupV1Mount { name, fstype: "cgroup2", data, links: Vec::new(), host_dir };
-    }
-    let (name, data) = match controllers.strip_prefix("name=") {
-        // cgroups(7): a hierarchy without controllers is named by an option, after `none`.
-        Some(name) => (name.to_owned(), format!("none,{controllers}")),
-        None => (controllers.to_owned(), controllers.to_owned()),
-    };
-    let links = if name.contains(',') { name.split(',').map(str::to_owned).collect() } else { Vec::new() };
-    CgroupV1Mount { name, fstype: "cgroup", data, links, host_dir }
-}
-
 /// What a mount may need to know of the rest of the config.
 pub struct Surroundings<'a> {
     pub bundle: &'a Path,
@@ -481,30 +453,6 @@ mod tests {
         );
         let (_, report) = built_with(mounts, &around(&CgroupTree::V1(Vec::new()), &Namespace::Host));
         assert_eq!(report.texts(), ["/mounts/1/type: cgroup2 is not mounted on this host; cgroup is"]);
-    }
-
-    #[test]
-    fn trees_are_those_of_the_hierarchies() {
-        let dir = Path::new("/c");
-        assert_eq!(CgroupTree::of([("", dir)]), CgroupTree::V2("/c".into()));
-        let CgroupTree::V1(tree) =
-            CgroupTree::of([("cpu,cpuacct", dir), ("pids", dir), ("name=systemd", dir), ("", dir)])
-        else {
-            panic!()
-        };
-        let told: Vec<_> = tree.iter().map(|one| (one.name.as_str(), one.fstype, one.data.as_str())).collect();
-        assert_eq!(
-            told,
-            [
-                ("cpu,cpuacct", "cgroup", "cpu,cpuacct"),
-                ("pids", "cgroup", "pids"),
-                ("systemd", "cgroup", "none,name=systemd"),
-                ("unified", "cgroup2", ""),
-            ]
-        );
-        assert_eq!(tree[0].links, ["cpu", "cpuacct"]);
-        assert!(tree[1..].iter().all(|one| one.links.is_empty()));
-        assert_eq!(CgroupTree::of([]), CgroupTree::V1(Vec::new()));
     }
 
     #[test]
