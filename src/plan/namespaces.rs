@@ -75,7 +75,14 @@ fn open(path: &Path, kind: NamespaceKind) -> Result<OwnedFd, Error> {
     if !path.is_absolute() {
         return Err(Error::new(format!("{path:?} is relative; an absolute path is needed")));
     }
-    // O_NONBLOCK: the path may name a fifo, which would wait for its writer.
+    // Looked at before it is opened, since to open a device may start something; and O_NONBLOCK, since to open a fifo
+    // waits for its writer. What counts is what the descriptor is.
+    let before = rustix::fs::statfs(path).wrap_with(|| format!("statfs({path:?})"))?;
+    let no_namespace =
+        || Error::new(format!("{path:?} is no namespace; the file of a {} namespace is needed", kind.name()));
+    if before.f_type != NSFS_MAGIC {
+        return Err(no_namespace());
+    }
     let fd = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK, Mode::empty())
         .wrap_with(|| format!("open({path:?})"))?;
     let filesystem = rustix::fs::fstatfs(&fd).wrap_with(|| format!("fstatfs({path:?})"))?;
@@ -87,7 +94,7 @@ fn open(path: &Path, kind: NamespaceKind) -> Result<OwnedFd, Error> {
     match NamespaceKind::ALL.into_iter().find(|other| other.clone_flag() == found) {
         Some(found) if found == kind => Ok(fd),
         Some(other) => Err(Error::new(format!("{path:?} is of kind {}, {name} is needed", other.name()))),
-        None => Err(Error::new(format!("{path:?} is no namespace; the file of a {name} namespace is needed"))),
+        None => Err(no_namespace()),
     }
 }
 
@@ -181,7 +188,7 @@ mod tests {
                 "/linux/namespaces/1/path: \"/proc/self/ns/ipc\" is of kind ipc, network is needed",
                 "/linux/namespaces/2/path: \"/dev/null\" is no namespace; the file of a uts namespace is needed",
                 "/linux/namespaces/3/path: \"run/ipc\" is relative; an absolute path is needed",
-                "/linux/namespaces/4/path: open(\"/none/at/all\"): no such file or directory",
+                "/linux/namespaces/4/path: statfs(\"/none/at/all\"): no such file or directory",
             ]
         );
     }
