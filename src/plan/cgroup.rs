@@ -10,6 +10,7 @@ use oci_spec::runtime::LinuxResources;
 use serde::{Deserialize, Serialize};
 
 use super::device_rules::DeviceRules;
+use super::resources;
 use crate::error::{Error, Faults, Result};
 use crate::host::cgroup::layout::{Hierarchy, Layout};
 
@@ -105,6 +106,33 @@ pub struct Write {
     pub value: Cow<'static, str>,
     /// The value of config.json that asked for it.
     pub pointer: Cow<'static, str>,
+    /// What is done where there is no such file.
+    pub missing: Missing,
+    /// What a user can do where it fails; may be empty.
+    pub hint: &'static str,
+}
+
+/// What a missing file means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Missing {
+    /// The host cannot do what is asked.
+    Refuse,
+    /// What is asked is so without it.
+    Skip,
+    /// The next write stands in for it. (Where the file is there, the next one is left out.)
+    Next,
+}
+
+impl Write {
+    pub(crate) fn new(
+        hierarchy: Which,
+        file: impl Into<Cow<'static, str>>,
+        value: impl Into<Cow<'static, str>>,
+        pointer: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        let (file, value, pointer) = (file.into(), value.into(), pointer.into());
+        Self { hierarchy, file, value, pointer, missing: Missing::Refuse, hint: "" }
+    }
 }
 
 /// Which of the container's directories holds a file.
@@ -121,6 +149,9 @@ pub enum Which {
 pub struct CgroupPlan {
     pub membership: Membership,
     pub authority: Authority,
+    /// Controllers of the unified hierarchy that the container's cgroup is to have: for its limits, and for the
+    /// figures that everybody asks for.
+    pub controllers: Vec<String>,
     /// In the order in which they are made.
     pub writes: Vec<Write>,
     /// Access to devices; none where nothing enforces it (rootless).
@@ -137,10 +168,35 @@ pub fn plan(layout: &Layout, request: &Request<'_>) -> Result<CgroupPlan> {
     if devices.is_some() && membership.v1("devices").is_some() {
         faults.take(devices.as_ref().map_or(Ok(()), DeviceRules::check_v1));
     }
+    let none = LinuxResources::default();
+    let writes = faults.take(resources::plan(layout, &none, request.resources.unwrap_or(&none))).unwrap_or_default();
     // Neither the v1 controller nor eBPF takes rules from a process without privilege over the host; such a
     // container cannot make device nodes either.
     let devices = devices.filter(|_| request.authority == Authority::Root);
-    faults.into_result(CgroupPlan { membership, authority: request.authority, writes: Vec::new(), devices })
+    let controllers = controllers(layout, &writes);
+    faults.into_result(CgroupPlan { membership, controllers, authority: request.authority, writes, devices })
+}
+
+/// What the figures of a container are made of, and what a later update most often limits.
+const USUAL: [&str; 5] = ["cpu", "cpuset", "io", "memory", "pids"];
+
+/// The controllers that files of the unified hierarchy need, and the usual ones unless v1 has them.
+pub(crate) fn controllers(layout: &Layout, writes: &[Write]) -> Vec<String> {
+    if layout.v2().is_none() {
+        return Vec::new();
+    }
+    let v1_name = |name: &str| if name == "io" { "blkio".to_owned() } else { name.to_owned() };
+    let usual = USUAL.into_iter().filter(|name| !layout.bound_to_v1.contains(&v1_name(name)));
+    let mut all: Vec<String> = usual.chain(needed(writes)).map(str::to_owned).collect();
+    all.sort_unstable();
+    all.dedup();
+    all
+}
+
+/// The controllers that writes to the unified hierarchy need.
+pub(crate) fn needed(writes: &[Write]) -> impl Iterator<Item = &str> {
+    let files = writes.iter().filter(|w| w.hierarchy == Which::V2).filter_map(|w| w.file.split('.').next());
+    files.filter(|controller| *controller != "cgroup")
 }
 
 /// The container's directory in every hierarchy.
@@ -274,6 +330,7 @@ mod tests {
                 one("/cg/unified", "", Some("me/here")),
             ],
             bound_to_v1: vec!["memory".into(), "cpu".into(), "cpuacct".into()],
+            ..Layout::default()
         }
     }
 
@@ -321,11 +378,15 @@ mod tests {
 
     #[test]
     fn rootless_defaults_stay_in_our_own_cgroup() {
+        let mut layout = layout();
+        layout.set_v2_controllers("pids");
         let mut asked = request(None, Authority::Rootless);
         assert_eq!(dirs(&asked), ["/cg/memory/me/here/c1", "/cg/cpu/c1", "/cg/unified/me/here/c1"]);
         let resources: LinuxResources = serde_json::from_str(r#"{"pids":{"limit":5}}"#).unwrap();
         asked.resources = Some(&resources);
-        assert_eq!(dirs(&asked)[2], "/cg/unified/me/c1");
+        let limited = plan(&layout, &asked).unwrap();
+        assert_eq!(limited.membership.v2().unwrap().dir, Path::new("/cg/unified/me/c1"));
+        assert_eq!(limited.writes.len(), 1);
     }
 
     #[test]

@@ -267,11 +267,8 @@ impl DeviceRules {
     ///
     /// A new cgroup has what its parent has, and can never have more: where all is allowed, nothing is left to write.
     pub fn v1_writes(&self, before: Before) -> Vec<Write> {
-        let line = |file: &'static str, value: Cow<'static, str>, pointer: Cow<'static, str>| Write {
-            hierarchy: Which::V1("devices"),
-            file: Cow::Borrowed(file),
-            value,
-            pointer,
+        let line = |file: &'static str, value: Cow<'static, str>, pointer: Cow<'static, str>| {
+            Write::new(Which::V1("devices"), file, value, pointer)
         };
         let (default, exception) = match self.default {
             Verdict::Deny => ("devices.deny", "devices.allow"),
@@ -291,11 +288,8 @@ impl DeviceRules {
         if self.default != old.default || self.default == Verdict::Allow {
             return self.v1_writes(Before::Unknown);
         }
-        let write = |file, rule: &Rule, access| Write {
-            hierarchy: Which::V1("devices"),
-            file: Cow::Borrowed(file),
-            value: Cow::Owned(Rule { access, ..*rule }.line()),
-            pointer: Cow::Borrowed(POINTER),
+        let write = |file: &'static str, rule: &Rule, access| {
+            Write::new(Which::V1("devices"), file, Rule { access, ..*rule }.line(), POINTER)
         };
         let find = |rules: &[Rule], rule: &Rule| {
             rules.iter().find(|other| other.devices == rule.devices).map_or(Access(0), |other| other.access)

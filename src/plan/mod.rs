@@ -22,6 +22,7 @@ mod namespaces;
 mod paths;
 mod process;
 mod report;
+mod resources;
 mod scheduling;
 mod sysctl;
 

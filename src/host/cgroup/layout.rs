@@ -5,6 +5,7 @@
 //! path names: a mount belongs to a hierarchy because its options name that hierarchy's controllers
 //! (cgroups(7), "Mounting v1 controllers"; proc_pid_mountinfo(5)).
 
+use std::cell::OnceCell;
 use std::ffi::OsStr;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
@@ -48,6 +49,8 @@ pub struct Layout {
     pub hierarchies: Vec<Hierarchy>,
     /// The controllers that a v1 hierarchy holds, mounted or not: the unified one cannot have them.
     pub bound_to_v1: Vec<String>,
+    /// The unified hierarchy's, once they were asked for.
+    pub(crate) v2_controllers: OnceCell<Vec<String>>,
 }
 
 impl Layout {
@@ -88,6 +91,19 @@ impl Layout {
             (true, _) => Mode::Hybrid,
             (false, _) => Mode::V1,
         })
+    }
+
+    /// The controllers that the unified hierarchy has to give: read when first asked for, which a layout with all of
+    /// them in v1 hierarchies never is.
+    pub fn v2_controllers(&self) -> Result<&[String]> {
+        if let Some(known) = self.v2_controllers.get() {
+            return Ok(known);
+        }
+        let text = match self.v2() {
+            Some(unified) => super::file::read(&unified.mount.join("cgroup.controllers"))?,
+            None => String::new(),
+        };
+        Ok(self.v2_controllers.get_or_init(|| text.split_whitespace().map(str::to_owned).collect()))
     }
 
     /// The unified hierarchy, where it is mounted.
@@ -216,6 +232,14 @@ fn unescape(field: &[u8]) -> Vec<u8> {
 
 fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     text.split(|b| *b == b'\n').filter(|line| !line.is_empty())
+}
+
+#[cfg(test)]
+impl Layout {
+    /// A layout of a test knows them without a file.
+    pub(crate) fn set_v2_controllers(&mut self, controllers: &str) {
+        self.v2_controllers = OnceCell::from(controllers.split_whitespace().map(str::to_owned).collect::<Vec<_>>());
+    }
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use rustix::io::Errno;
 
-use super::{exists, file, remove};
+use super::{controllers, exists, file, remove};
 use crate::error::{Error, Result};
 use crate::plan::cgroup::{Authority, CgroupPlan, Membership, Place, Which};
 
@@ -29,7 +29,7 @@ pub(super) fn make(plan: &CgroupPlan) -> Result<Membership> {
     let mut made = Membership { driver: plan.membership.driver, places: Vec::new() };
     for place in &plan.membership.places {
         let mut place = Place { made: 0, ..place.clone() };
-        let result = make_place(&mut place).and_then(|()| fill(&place, &place.dir));
+        let result = make_one(plan, &mut place);
         let left_out = result.as_ref().is_err_and(|e| is_denied(e) && may_do_without(plan, &place));
         // Also a place that failed may hold directories of ours.
         made.places.push(place);
@@ -40,6 +40,18 @@ pub(super) fn make(plan: &CgroupPlan) -> Result<Membership> {
         }
     }
     Ok(made)
+}
+
+/// Makes one directory, ready to be joined.
+fn make_one(plan: &CgroupPlan, place: &mut Place) -> Result<()> {
+    if place.is_v2() && !plan.controllers.is_empty() {
+        if !place.dir.parent().is_none_or(exists) {
+            make_parents(place)?;
+        }
+        controllers::enable(place, &plan.controllers, &plan.writes)?;
+    }
+    make_place(place)?;
+    if place.is_v2() { controllers::make_joinable(place) } else { fill(place, &place.dir) }
 }
 
 /// The error, and those of removing what had been made before it.
@@ -66,8 +78,7 @@ fn advise(error: Error, plan: &CgroupPlan) -> Error {
     if !is_denied(&error) || plan.authority != Authority::Rootless {
         return error;
     }
-    let controllers: Vec<&str> = plan.writes.iter().filter_map(|w| w.file.split('.').next()).collect();
-    let mut named = controllers.clone();
+    let mut named: Vec<&str> = plan.writes.iter().filter_map(|w| w.file.split('.').next()).collect();
     named.dedup();
     error.hint(format!(
         "limits without root need a delegated cgroup: give the user {} with systemd's Delegate=, use --systemd-cgroup, \
@@ -81,10 +92,13 @@ fn make_place(place: &mut Place) -> Result<()> {
     for _ in 0..RACES {
         match file::mkdir(&place.dir) {
             Ok(()) => {
-                place.made += 1;
+                place.made = place.made.max(1);
                 return Ok(());
             }
-            Err(Errno::EXIST) => return refuse_populated(place),
+            Err(Errno::EXIST) => {
+                place.made = 0;
+                return refuse_populated(place);
+            }
             Err(Errno::NOENT) => make_parents(place)?,
             Err(errno) => return Err(failed(&place.dir, errno)),
         }
@@ -92,6 +106,7 @@ fn make_place(place: &mut Place) -> Result<()> {
     Err(failed(&place.dir, Errno::NOENT))
 }
 
+/// Makes what is missing above a directory, which is then to be made too and counts as made.
 fn make_parents(place: &mut Place) -> Result<()> {
     let missing: Vec<_> = missing_parents(place).map(Path::to_owned).collect();
     let mut ours: Vec<&Path> = Vec::new();
@@ -115,7 +130,7 @@ fn make_parents(place: &mut Place) -> Result<()> {
             return Err(undone.err().into_iter().fold(error, |e, errno| e.and(Error::sys("rmdir", errno))));
         }
     }
-    place.made = ours.len();
+    place.made = 1 + ours.len();
     Ok(())
 }
 

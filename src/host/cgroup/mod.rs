@@ -3,6 +3,7 @@
 //! A [`CgroupPlan`] or the [`Membership`] of a state record enters; directories and values in the cgroup file systems
 //! leave. All of it runs in the runtime's process with its privilege, except [`Cgroup::join_self`], which init calls.
 
+mod controllers;
 #[cfg(test)]
 #[allow(unsafe_code)] // a namespace for a thread of tests
 mod effects;
@@ -18,7 +19,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
-use crate::plan::cgroup::{CgroupPlan, Membership, Place, Which, Write};
+use crate::plan::cgroup::{CgroupPlan, Membership, Missing, Place, Which, Write};
 use crate::plan::device_rules::Before;
 
 /// A cgroup that exists, in as many hierarchies as the host has.
@@ -115,27 +116,35 @@ impl Cgroup {
 
     /// Writes values in order; the first that fails ends it.
     fn write(&self, writes: &[Write]) -> Result<()> {
-        let mut open: Option<(PathBuf, OwnedFd)> = None;
-        for write in writes {
-            self.write_one(write, &mut open).map_err(|e| e.at(write.pointer.clone()))?;
+        let mut open = None;
+        let mut writes = writes.iter();
+        while let Some(write) = writes.next() {
+            let found = self.write_one(write, &mut open).map_err(|e| advise(e, write))?;
+            if found == Found::Yes && write.missing == Missing::Next {
+                writes.next();
+            }
         }
         Ok(())
     }
 
     /// Writes a value; a file that takes several is opened once.
-    fn write_one(&self, write: &Write, open: &mut Option<(PathBuf, OwnedFd)>) -> Result<()> {
+    fn write_one(&self, write: &Write, open: &mut Option<(PathBuf, OwnedFd)>) -> Result<Found> {
         let path = self.place(&write.hierarchy)?.dir.join(&*write.file);
         let (path, file) = match open.take() {
             Some(same) if same.0 == path => open.insert(same),
-            _ => {
-                let file = file::open_write(&path)?;
-                open.insert((path, file))
-            }
+            _ => match file::open_write(&path) {
+                Ok(file) => open.insert((path, file)),
+                Err(error) if error.is(libc::ENOENT) && write.missing != Missing::Refuse => return Ok(Found::No),
+                Err(error) => return Err(error),
+            },
         };
         match file::put(file, path, &write.value) {
+            Ok(()) => Ok(Found::Yes),
             // A default device that the parent cgroup denies stays denied: nobody asked for it.
-            Err(error) if write.pointer.is_empty() && error.is(libc::EPERM) => Ok(()),
-            result => result,
+            Err(error) if write.pointer.is_empty() && error.is(libc::EPERM) => Ok(Found::Yes),
+            // Since Linux 5.16 lifting a limit that cannot be set is refused too.
+            Err(error) if write.missing == Missing::Skip && error.is(libc::EOPNOTSUPP) => Ok(Found::No),
+            Err(error) => Err(error),
         }
     }
 
@@ -145,6 +154,25 @@ impl Cgroup {
             Which::V2 => (self.membership.v2(), "unified"),
         };
         place.ok_or_else(|| Error::new(format!("the container has no cgroup in the {name} hierarchy")))
+    }
+}
+
+/// Whether a file was there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Found {
+    Yes,
+    No,
+}
+
+/// Says which value of config.json wanted what failed, and what can be done.
+fn advise(error: Error, write: &Write) -> Error {
+    let error = error.at(write.pointer.clone());
+    match (error.is(libc::ENOENT), write.hint) {
+        (true, "") => {
+            error.hint("the kernel does not have this file: it is too old, or was built or booted without it")
+        }
+        (false, "") => error,
+        (_, hint) => error.hint(hint),
     }
 }
 
