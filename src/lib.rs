@@ -18,8 +18,8 @@ pub mod error;
 pub mod cli;
 pub mod verbs;
 
-pub mod bundle;
 pub mod bpf;
+pub mod bundle;
 pub mod plan;
 pub mod state;
 
