@@ -126,10 +126,7 @@ struct Born;
 impl Born {
     fn new(shared: &Shared<'_>) -> Result<Self> {
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).wrap("prctl(PR_SET_PDEATHSIG)")?;
-        // Before anything of the container can look at it (CVE-2016-9962). Where the runtime died before the line above,
-        // the channel is at its end, and the first receive says so.
-        rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
-            .wrap("prctl(PR_SET_DUMPABLE, 0)")?;
+        // Where the runtime died before the line above, the channel is at its end, and the first receive says so.
         sys::signal::reset();
         rustix::process::setsid().wrap("setsid()")?;
         if let Keyring::New(name) = shared.keyring {
@@ -223,11 +220,16 @@ fn join_cgroup(cgroup: JoinCgroup<'_>) -> Result<()> {
     }
 }
 
+/// Waits until the runtime has done its part, and then hides from ptrace and /proc/PID: before any namespace is joined
+/// in which something could look (CVE-2016-9962), and after the id maps, which a rootless runtime can write only to a
+/// process that it may look at.
 fn await_go(channel: &Channel) -> Result<()> {
     match channel.receive::<Order>()? {
-        Some(Order::Go) => Ok(()),
-        other => Err(unexpected(other)),
+        Some(Order::Go) => {}
+        other => return Err(unexpected(other)),
     }
+    rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
+        .wrap("prctl(PR_SET_DUMPABLE, 0)")
 }
 
 fn unexpected(order: Option<Order>) -> Error {
@@ -395,7 +397,7 @@ impl Rooted {
     /// The way of create and exec alike: from a process in its namespaces to its program. Only a failure comes back.
     fn run(self, process: &Process, container: Option<(&Plan, &Record)>, shared: Shared<'_>) -> Fatal {
         let mut channel = shared.channel;
-        let ready = self.prepare(process, &channel, shared.console, shared.inherited);
+        let ready = self.prepare(process, user_namespace, &mut shared);
         let ready = match ready {
             Ok(ready) => ready,
             Err(error) => return (channel, error),
@@ -410,13 +412,16 @@ impl Rooted {
     }
 
     /// All that can fail before `start`.
-    fn prepare(self, process: &Process, channel: &Channel, console: Option<OwnedFd>, inherited: u32) -> Result<Ready> {
+    fn prepare(self, process: &Process, user_namespace: &Namespace, shared: &mut Shared<'_>) -> Result<Ready> {
         if let Some(pty) = &self.terminal {
             pty.give_to(process.uid)?;
         } else {
             give_stdio_to(process.uid)?;
         }
         set_scheduling(process)?;
+        if user_namespace.is_host() {
+            set_limits(0, process)?;
+        }
         let entered = program::enter_cwd(process);
         let held = Holding::Nothing;
         if let Some(personality) = process.personality {

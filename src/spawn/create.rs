@@ -210,6 +210,9 @@ impl Making {
         }
         if let Some(process) = &plan.process {
             set_oom_score_adj(child, process)?;
+            if !plan.namespaces.user.is_host() {
+                set_limits(child, process)?;
+            }
         }
         channel.send(&Order::Go)?;
         // While init mounts: who it is, for whoever finds the container after a crash.
@@ -222,9 +225,6 @@ impl Making {
                     channel.send(&Order::Proceed)?;
                 }
                 Some((Report::Created, terminal)) => {
-                    if let Some(process) = &plan.process {
-                        set_limits(child, process)?;
-                    }
                     record.phase = Phase::Created;
                     self.dir.write_record(record)?;
                     return Ok(terminal);
@@ -295,13 +295,14 @@ pub(super) fn died(child: &Child) -> Error {
 
 /// By the runtime, which has the privilege to lower it that init in a user namespace lacks.
 pub(super) fn set_oom_score_adj(child: &Child, process: &Process) -> Result<()> {
-    let Some(score) = process.oom_score_adj else { return Ok(()) };
+    // Where config.json is silent the caller's own is not passed on: 0 is what a process has that nobody touched.
+    let score = process.oom_score_adj.unwrap_or(0);
     let path = format!("/proc/{}/oom_score_adj", child.pid);
     match std::fs::write(&path, score.to_string()) {
         Ok(()) => Ok(()),
         // Lowering needs CAP_SYS_RESOURCE (proc_pid_oom_score_adj(5)); keeping what is there does not.
-        Err(error) if is_already(&path, score) => {
-            log::debug!("{path} is {score} already: {error}");
+        Err(error) if process.oom_score_adj.is_none() || is_already(&path, score) => {
+            log::debug!("{path} stays as it is: {error}");
             Ok(())
         }
         Err(error) => Err(Error::sys(format!("write({path:?}, \"{score}\")"), error)
@@ -314,16 +315,10 @@ fn is_already(path: &str, score: i32) -> bool {
     std::fs::read_to_string(path).is_ok_and(|text| text.trim() == score.to_string())
 }
 
-/// By the runtime, which may raise a hard limit that init may not, and late, so that no limit gets in init's way.
+/// By the runtime, for a process in a user namespace, which may raise no hard limit. While it still has the runtime's
+/// user id: over another user's process even root needs CAP_SYS_RESOURCE (prlimit(2)).
 pub(super) fn set_limits(child: &Child, process: &Process) -> Result<()> {
-    for (index, limit) in process.rlimits.iter().enumerate() {
-        sys::resource::set_limit(child.pid, limit.resource, limit.soft, limit.hard).map_err(|errno| {
-            let call = format!("prlimit({}, {{{}, {}}})", limit.name, limit.soft, limit.hard);
-            let error = Error::sys(call, errno).at(format!("{}/rlimits/{index}", process.pointer));
-            if errno.0 == libc::EPERM { error.hint("raising a hard limit needs CAP_SYS_RESOURCE") } else { error }
-        })?;
-    }
-    Ok(())
+    init::set_limits(child.pid, process)
 }
 
 impl Created {

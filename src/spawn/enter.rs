@@ -255,12 +255,12 @@ fn converse(request: &Request<'_>, channel: &Channel, child: &Child, moved_by_us
         cgroup.join(pid_of(child)?, Unified::Move).wrap("join the container's cgroup")?;
     }
     set_oom_score_adj(child, request.process)?;
+    if request.record.namespaces.contains(&NamespaceKind::User) {
+        set_limits(child, request.process)?;
+    }
     channel.send(&Order::Go)?;
     match channel.receive_with::<Report>()? {
-        Some((Report::Created, terminal)) => {
-            set_limits(child, request.process)?;
-            Ok(terminal)
-        }
+        Some((Report::Created, terminal)) => Ok(terminal),
         Some((Report::Failed(error), _)) => Err(*error),
         Some((report, _)) => Err(Error::new(format!("the process spoke out of turn: {report:?}"))),
         None => Err(died(child)),
