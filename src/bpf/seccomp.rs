@@ -24,6 +24,7 @@
 
 mod action;
 mod architecture;
+mod known;
 mod rules;
 mod table;
 mod tree;
@@ -35,6 +36,7 @@ pub use seccompiler::sock_filter;
 
 use self::action::Verdict;
 use self::architecture::{Machine, X32_BIT};
+pub use self::known::features;
 use self::rules::Rule;
 use self::table::Table;
 use self::tree::{Assembler, Decision, Interval, JMP_JEQ_K, OFFSET_ARCH, OFFSET_NUMBER, Target};

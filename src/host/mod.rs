@@ -8,4 +8,5 @@ pub mod console;
 pub mod hooks;
 pub mod id_maps;
 pub mod notify_socket;
+pub mod seccomp_agent;
 pub mod systemd;
