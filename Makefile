@@ -22,7 +22,7 @@ sudo := $(if $(filter 0,$(shell id -u)),,sudo)
 build_packages := gcc libc6-dev
 demo_packages := busybox-static
 test_packages := busybox-static crun iproute2 libseccomp-dev pkg-config procps python3 runc strace uidmap util-linux
-bench_packages := busybox-static crun python3 runc strace
+bench_packages := busybox-static crun libseccomp-dev python3 runc strace
 
 .PHONY: all help build-tools demo bundles test lint format bench install uninstall clean fuzz test-vm test-engines conformance
 
@@ -69,6 +69,7 @@ bench: ## compare with the kernel's floor, crun and runc, as root
 bench: all bundles
 	@.ci/packages $(bench_packages)
 	benches/table.py $(abspath $(binary))
+	$(CARGO) bench --locked --bench seccomp
 
 install: ## install the binary, man pages and completions (PREFIX=, DESTDIR=)
 install: $(binary)
