@@ -1,6 +1,6 @@
 //! config.json → plan: any bytes get a plan or a refusal, and nothing else happens.
 //!
-//! `cargo +nightly fuzz run config fuzz/corpus/config tests/data/config/good`
+//! `make fuzz` runs it from fuzz/corpus/config.
 
 #![no_main]
 
