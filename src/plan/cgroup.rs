@@ -10,7 +10,7 @@ use oci_spec::runtime::LinuxResources;
 use serde::{Deserialize, Serialize};
 
 use super::device_rules::DeviceRules;
-use super::resources;
+use super::resources::{self, merge};
 use crate::error::{Error, Faults, Result};
 use crate::host::cgroup::layout::{Hierarchy, Layout};
 
@@ -175,6 +175,42 @@ pub fn plan(layout: &Layout, request: &Request<'_>) -> Result<CgroupPlan> {
     let devices = devices.filter(|_| request.authority == Authority::Root);
     let controllers = controllers(layout, &writes);
     faults.into_result(CgroupPlan { membership, controllers, authority: request.authority, writes, devices })
+}
+
+/// All that is to be done to change the limits of a container.
+#[derive(Debug, Clone, PartialEq)]
+pub struct UpdatePlan {
+    /// The limits that will be in force, for the state record: the next update builds on them.
+    pub resources: LinuxResources,
+    pub controllers: Vec<String>,
+    pub writes: Vec<Write>,
+    /// The device rules in force and the new ones, where they are to change.
+    pub devices: Option<(DeviceRules, DeviceRules)>,
+}
+
+/// Plans the change from the limits in force to those with what `change` names; what it does not name stays.
+pub fn update(
+    layout: &Layout,
+    authority: Authority,
+    old: &LinuxResources,
+    change: &LinuxResources,
+) -> Result<UpdatePlan> {
+    let (merged, touched) = merge::merge(old, change)?;
+    let mut faults = Faults::default();
+    let writes = faults.take(resources::plan(layout, old, &touched)).unwrap_or_default();
+    let rules = |r: &LinuxResources| DeviceRules::with_defaults(r.devices().as_deref().unwrap_or_default());
+    let devices = match (change.devices(), authority) {
+        (Some(_), Authority::Root) => faults.take(rules(old)).zip(faults.take(rules(&merged))),
+        _ => None,
+    };
+    if let Some((_, new)) = &devices
+        && layout.hierarchies.iter().any(|h| h.controllers.split(',').any(|c| c == "devices"))
+    {
+        faults.take(new.check_v1());
+    }
+    let mut controllers: Vec<String> = needed(&writes).map(str::to_owned).collect();
+    controllers.dedup();
+    faults.into_result(UpdatePlan { resources: merged, controllers, writes, devices })
 }
 
 /// What the figures of a container are made of, and what a later update most often limits.

@@ -195,3 +195,56 @@ fn a_failure_leaves_nothing() {
         }
     });
 }
+
+/// Whether a process in the cgroup can do this.
+fn can(cgroup: &Cgroup, script: &str) -> bool {
+    let shell = Shell::spawn(&format!("read _; {script}"));
+    cgroup.join(shell.pid(), Unified::Move).unwrap();
+    let mut shell = shell;
+    drop(shell.0.stdin.take());
+    shell.0.wait().unwrap().success()
+}
+
+fn devices(layout: &Layout, name: &str) {
+    let rules = |json: &str| planned(layout, &path(name), json);
+    let denied = rules(
+        r#"{"devices":[{"allow":false,"access":"rwm"},
+        {"allow":true,"type":"c","major":1,"minor":11,"access":"w"}]}"#,
+    );
+    let cgroup = Removed(Cgroup::create(&denied).unwrap());
+    let cgroup = &cgroup.0;
+    cgroup.apply(&denied).unwrap();
+    let node = |major: u32, minor: u32, test: &str| {
+        let node = format!("/tmp/rruntime-test-{}-{major}-{minor}", std::process::id());
+        // Whether the host has the device does not matter: only EPERM means denied.
+        format!(
+            "mknod {node} c {major} {minor}; e=$( {{ {test} {node}; }} 2>&1 ); rm {node}; case $e in *ermitted*) exit 1; esac"
+        )
+    };
+    let read_null = node(1, 3, ": <");
+    let read_fuse = node(10, 229, ": <");
+    let write_kmsg = node(1, 11, ": >");
+    let read_kmsg = node(1, 11, ": <");
+    assert!(can(cgroup, &read_null));
+    assert!(!can(cgroup, &read_fuse));
+    assert!(can(cgroup, &write_kmsg));
+    assert!(!can(cgroup, &read_kmsg));
+
+    let allowed = rules(r#"{"devices":[{"allow":true,"access":"rwm"}]}"#);
+    let (strict, open) = (denied.devices.unwrap(), allowed.devices.unwrap());
+    cgroup.update_devices(&strict, &open).unwrap();
+    assert!(can(cgroup, &read_fuse));
+    cgroup.update_devices(&open, &strict).unwrap();
+    assert!(!can(cgroup, &read_fuse));
+    let more = rules(r#"{"devices":[{"allow":true,"type":"c","major":10,"minor":229,"access":"r"}]}"#).devices.unwrap();
+    cgroup.update_devices(&strict, &more).unwrap();
+    assert!(can(cgroup, &read_fuse));
+    assert!(!can(cgroup, &write_kmsg));
+    cgroup.remove().unwrap();
+}
+
+#[test]
+fn devices_are_denied_and_allowed() {
+    seen(View::Native, |layout| devices(layout, "devices"));
+    seen(View::V2, |layout| devices(layout, "bpf"));
+}

@@ -4,6 +4,7 @@
 //! leave. All of it runs in the runtime's process with its privilege, except [`Cgroup::join_self`], which init calls.
 
 mod controllers;
+mod devices;
 #[cfg(test)]
 #[allow(unsafe_code)] // a namespace for a thread of tests
 mod effects;
@@ -13,6 +14,7 @@ pub mod layout;
 mod make;
 mod processes;
 mod remove;
+mod update;
 
 use std::cell::OnceCell;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -20,7 +22,6 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 use crate::plan::cgroup::{CgroupPlan, Membership, Missing, Place, Which, Write};
-use crate::plan::device_rules::Before;
 
 /// A cgroup that exists, in as many hierarchies as the host has.
 #[derive(Debug)]
@@ -104,14 +105,10 @@ impl Cgroup {
 
     /// Sets the plan's device rules and limits. To be called before any code of the bundle runs.
     pub fn apply(&self, plan: &CgroupPlan) -> Result<()> {
-        self.apply_devices(plan)?;
+        if let Some(rules) = &plan.devices {
+            self.set_devices(rules)?;
+        }
         self.write(&plan.writes)
-    }
-
-    fn apply_devices(&self, plan: &CgroupPlan) -> Result<()> {
-        let (Some(rules), Some(place)) = (&plan.devices, self.membership.v1("devices")) else { return Ok(()) };
-        let before = if place.made > 0 { Before::Fresh } else { Before::Unknown };
-        self.write(&rules.v1_writes(before))
     }
 
     /// Writes values in order; the first that fails ends it.

@@ -34,7 +34,7 @@ impl Planner<'_> {
         let reservation = self.limit(new.reservation(), RESERVATION);
         match version {
             Version::V1 => {
-                if let Some(on) = new.use_hierarchy() {
+                if let Some(on) = new.use_hierarchy().filter(|on| old.use_hierarchy() != Some(*on)) {
                     // Before anything is charged, or a child made.
                     self.write(&which, "memory.use_hierarchy", u8::from(on), HIERARCHY)
                         .hint("since Linux 5.11 memory is always accounted by hierarchy: leave it out, or give true");

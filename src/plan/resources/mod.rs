@@ -7,6 +7,7 @@
 mod block_io;
 mod cpu;
 mod memory;
+pub(super) mod merge;
 mod others;
 mod unified;
 
