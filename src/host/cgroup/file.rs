@@ -4,10 +4,12 @@
 //! that a container could plant (cgroups(7)), so that paths are safe here, and cheaper than descriptors of
 //! directories: one open, one write and one close for each value.
 
+use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, Mode, OFlags};
+use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::error::{Error, Result, Wrap};
@@ -89,16 +91,35 @@ pub(super) fn rmdir(dir: &Path) -> Result<(), Errno> {
 
 /// The directories in a cgroup: its sub-cgroups.
 pub(super) fn children(dir: &Path) -> Result<Vec<PathBuf>> {
-    let named = || format!("getdents64({dir:?})");
-    let file = rustix::fs::openat(CWD, dir, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
-    let Some(file) = absent(file.wrap_with(|| format!("openat({dir:?}, O_DIRECTORY)")))? else { return Ok(Vec::new()) };
     let mut children = Vec::new();
+    each_entry(dir, |name, kind| {
+        if kind == FileType::Directory && !matches!(name, b"." | b"..") {
+            children.push(dir.join(OsStr::from_bytes(name)));
+        }
+    })?;
+    Ok(children)
+}
+
+/// The names of a cgroup's files.
+pub(super) fn names(dir: &Path) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    each_entry(dir, |name, kind| {
+        if let (FileType::RegularFile, Ok(name)) = (kind, std::str::from_utf8(name)) {
+            names.push(name.to_owned());
+        }
+    })?;
+    Ok(names)
+}
+
+/// What is in a directory; nothing where it is gone.
+fn each_entry(dir: &Path, mut each: impl FnMut(&[u8], FileType)) -> Result<()> {
+    let named = || format!("getdents64({dir:?})");
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let opened = rustix::fs::openat(CWD, dir, flags, Mode::empty());
+    let Some(file) = absent(opened.wrap_with(|| format!("openat({dir:?}, O_DIRECTORY)")))? else { return Ok(()) };
     for entry in rustix::fs::Dir::new(file).wrap_with(named)? {
         let Some(entry) = absent(entry.wrap_with(named))? else { break };
-        let name = entry.file_name().to_bytes();
-        if entry.file_type() == rustix::fs::FileType::Directory && !matches!(name, b"." | b"..") {
-            children.push(dir.join(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(name)));
-        }
+        each(entry.file_name().to_bytes(), entry.file_type());
     }
-    Ok(children)
+    Ok(())
 }

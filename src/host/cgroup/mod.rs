@@ -12,8 +12,10 @@ mod file;
 mod freezer;
 pub mod layout;
 mod make;
+pub mod oom;
 mod processes;
 mod remove;
+pub mod stats;
 mod update;
 
 use std::cell::OnceCell;
