@@ -14,6 +14,7 @@ use super::birth;
 use super::create::{NewKeyring, await_exec, died, pid_of, set_limits, set_oom_score_adj};
 use super::descriptors;
 use super::protocol::{Channel, Order, Report};
+
 use crate::error::{Error, Kind, Result, Wrap};
 use crate::host::cgroup::{Cgroup, Unified};
 use crate::host::console;
@@ -160,9 +161,12 @@ fn straight(
     match clone3(0, into, Parentage::Child) {
         Ok(cloned) => Ok((cloned, unified)),
         // The cgroup has children with controllers of their own, and may hold no process (cgroups(7), no internal
-        // processes), or is threaded: the process moves itself where it can, as every other way of entering does.
-        Err(error) if into.is_some() && cgroup.is_some() && (error.is(libc::EBUSY) || error.is(libc::EOPNOTSUPP)) => {
-            Ok((clone3(0, None, Parentage::Child)?, Unified::Move))
+        // processes), or is threaded: then init is in one below it, and the process goes there.
+        Err(error) if into.is_some() && (error.is(libc::EBUSY) || error.is(libc::EOPNOTSUPP)) => {
+            let init = request.record.init.and_then(|init| Pid::from_raw(init.pid));
+            let Some((cgroup, init)) = cgroup.zip(init) else { return Err(error.wrap("make the process")) };
+            let below = cgroup.of_init(init)?;
+            Ok((clone3(0, below.into_fd()?, Parentage::Child)?, Unified::ClonedInto))
         }
         Err(error) => Err(error),
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use oci_spec::runtime::LinuxResources;
 use serde::{Deserialize, Serialize};
 
 use super::process::{Identity, Life};
@@ -30,6 +31,9 @@ pub struct Record {
     pub init: Option<Identity>,
     /// Where its cgroup is; absent without one.
     pub cgroup: Option<Membership>,
+    /// The limits in force, once an update made others of those of config.json.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resources: Option<LinuxResources>,
     /// Namespaces that are not the runtime's own, for `exec`.
     pub namespaces: Vec<NamespaceKind>,
     /// The hooks that later commands run.

@@ -117,6 +117,7 @@ impl Prepared {
             phase: Phase::Creating,
             init: None,
             cgroup: None,
+            resources: None,
             namespaces: own_namespaces(&self.plan),
             hooks: self.plan.hooks.clone(),
         }

@@ -11,6 +11,7 @@ use super::create::{Ends, check_terminal, write_pid_file};
 use crate::bundle::{self, Bundle, Read};
 use crate::cli::ExecOptions;
 use crate::error::{Error, Kind, Result};
+use crate::host::cgroup::Cgroup;
 use crate::plan::{self, Host};
 use crate::spawn::create::NewKeyring;
 use crate::spawn::descriptors::Inherited;
@@ -29,7 +30,7 @@ pub(super) fn exec(context: &Context, options: &ExecOptions, inherited: Inherite
         Ends::Foreground => Some(Signals::block()?),
         Ends::Detached => None,
     };
-    let cgroup = cgroup(&entry.record);
+    let cgroup = sub_cgroup(cgroup(&entry.record), options)?;
     let entered = enter::enter(&enter::Request {
         record: &entry.record,
         process: &process,
@@ -41,6 +42,20 @@ pub(super) fn exec(context: &Context, options: &ExecOptions, inherited: Inherite
         keyring: NewKeyring::Yes,
     })?;
     finish(entered, options, signals)
+}
+
+/// The container's cgroup, or the one below it that `--cgroup` names.
+fn sub_cgroup(cgroup: Option<Cgroup>, options: &ExecOptions) -> Result<Option<Cgroup>> {
+    let Some(mut cgroup) = cgroup else {
+        return match options.cgroup.is_empty() {
+            true => Ok(None),
+            false => Err(Error::new("flag --cgroup: the container has no cgroup of its own").kind(Kind::Usage)),
+        };
+    };
+    for sub in &options.cgroup {
+        cgroup = cgroup.below(&sub.controllers, &sub.path)?;
+    }
+    Ok(Some(cgroup))
 }
 
 fn finish(mut entered: Entered, options: &ExecOptions, signals: Option<Signals>) -> Result<u8> {

@@ -5,15 +5,18 @@
 mod container;
 mod create;
 mod delete;
+mod events;
 mod exec;
 mod features;
 mod kill;
 mod list;
+mod pause;
 mod ps;
 mod run;
 mod spec;
 mod start;
 mod state;
+mod update;
 
 use std::path::PathBuf;
 
@@ -46,14 +49,13 @@ pub fn run(global: &GlobalOptions, command: Command) -> Result<u8> {
         Command::Ps(options) => done(ps::ps(&Context::of(global)?, &options)),
         Command::Spec(options) => done(spec::spec(&options)),
         Command::Features(_) => done(features::features()),
-        Command::Pause(_)
-        | Command::Resume(_)
-        | Command::Update(_)
-        | Command::Events(_)
-        | Command::Checkpoint(_)
-        | Command::Restore(_)
-        | Command::Help(_)
-        | Command::Version => Err(Error::new("this command is not supported yet").kind(Kind::Usage)),
+        Command::Pause(options) => done(pause::pause(&Context::of(global)?, &options)),
+        Command::Resume(options) => done(pause::resume(&Context::of(global)?, &options)),
+        Command::Update(options) => done(update::update(&Context::of(global)?, &options)),
+        Command::Events(options) => done(events::events(&Context::of(global)?, &options)),
+        Command::Checkpoint(_) | Command::Restore(_) | Command::Help(_) | Command::Version => {
+            Err(Error::new("this command is not supported yet").kind(Kind::Usage))
+        }
     }
 }
 

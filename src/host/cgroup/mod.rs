@@ -3,6 +3,7 @@
 //! A [`CgroupPlan`] or the [`Membership`] of a state record enters; directories and values in the cgroup file systems
 //! leave. All of it runs in the runtime's process with its privilege, except [`Cgroup::join_self`], which init calls.
 
+mod below;
 mod controllers;
 mod devices;
 #[cfg(test)]

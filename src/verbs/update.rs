@@ -1,0 +1,98 @@
+//! `update`: changes the limits of a container. What is not named stays; nothing is written unless all of it is right.
+
+use std::io::Read as _;
+
+use oci_spec::runtime::LinuxResources;
+use serde_json::{Map, Value, json};
+
+use super::Context;
+use super::container::{cgroup, not_running, status};
+use crate::bundle::{self, Bundle};
+use crate::cli::{Input, UpdateOptions};
+use crate::error::{Error, Faults, Kind, Result, Wrap};
+use crate::host::cgroup::layout::Layout;
+use crate::plan;
+use crate::state::{Entry, Lock, Status};
+
+pub(super) fn update(context: &Context, options: &UpdateOptions) -> Result<()> {
+    if options.l3_cache_schema.is_some() || options.mem_bw_schema.is_some() {
+        return Err(Error::new("flags --l3-cache-schema and --mem-bw-schema are not supported yet").kind(Kind::Usage));
+    }
+    // Read before the lock is taken: it may be a pipe that somebody writes to slowly.
+    let change = match &options.resources {
+        Some(input) => from_input(input)?,
+        None => from_flags(options)?,
+    };
+    let mut entry = context.store.find(&options.id, Lock::Exclusive)?;
+    if matches!(status(&entry), Status::Stopped | Status::Creating) {
+        return Err(not_running());
+    }
+    let cgroup = cgroup(&entry.record)
+        .ok_or_else(|| Error::new("the container has no cgroup of its own, so that nothing limits it"))?;
+    let old = in_force(&entry)?;
+    let plan = plan::cgroup::update(&Layout::detect()?, context.authority, &old, &change)?;
+    cgroup.update(&plan)?;
+    entry.record.resources = Some(plan.resources);
+    entry.dir.write_record(&entry.record)
+}
+
+/// The limits of the last update, or of config.json.
+fn in_force(entry: &Entry) -> Result<LinuxResources> {
+    if let Some(resources) = &entry.record.resources {
+        return Ok(resources.clone());
+    }
+    let config = Bundle::from_text(entry.record.bundle.clone(), entry.dir.config()?)?.config.value;
+    Ok(config.linux().as_ref().and_then(|linux| linux.resources().clone()).unwrap_or_default())
+}
+
+fn from_input(input: &Input) -> Result<LinuxResources> {
+    let (text, name) = match input {
+        Input::Stdin => {
+            let mut text = Vec::new();
+            std::io::stdin().lock().read_to_end(&mut text).wrap("read(stdin)")?;
+            (text, "stdin".to_owned())
+        }
+        Input::File(path) => (std::fs::read(path).wrap_with(|| format!("read({path:?})"))?, path.display().to_string()),
+    };
+    let read = bundle::resources(&text, &name)?;
+    for warning in &read.warnings {
+        log::warn!("{warning}");
+    }
+    let mut faults = Faults::default();
+    read.faults.into_iter().for_each(|fault| faults.push(fault));
+    faults.into_result(read.value)
+}
+
+fn from_flags(options: &UpdateOptions) -> Result<LinuxResources> {
+    let group = |fields: &[(&str, Option<Value>)]| -> Option<Value> {
+        let given = fields.iter().filter_map(|(key, value)| Some(((*key).to_owned(), value.clone()?)));
+        let given: Map<String, Value> = given.collect();
+        (!given.is_empty()).then_some(Value::Object(given))
+    };
+    let signed = |value: Option<i64>| value.map(Value::from);
+    let unsigned = |value: Option<u64>| value.map(Value::from);
+    let text = |value: &Option<String>| value.clone().map(Value::from);
+    let memory = group(&[
+        ("limit", signed(options.memory)),
+        ("reservation", signed(options.memory_reservation)),
+        ("swap", signed(options.memory_swap)),
+        ("kernel", signed(options.kernel_memory)),
+        ("kernelTCP", signed(options.kernel_memory_tcp)),
+    ]);
+    let cpu = group(&[
+        ("shares", unsigned(options.cpu_share)),
+        ("quota", signed(options.cpu_quota)),
+        ("period", unsigned(options.cpu_period)),
+        ("burst", unsigned(options.cpu_burst)),
+        ("realtimePeriod", unsigned(options.cpu_rt_period)),
+        ("realtimeRuntime", signed(options.cpu_rt_runtime)),
+        ("idle", signed(options.cpu_idle)),
+        ("cpus", text(&options.cpuset_cpus)),
+        ("mems", text(&options.cpuset_mems)),
+    ]);
+    let pids = group(&[("limit", signed(options.pids_limit))]);
+    let block_io = group(&[("weight", options.blkio_weight.map(|weight| json!(weight)))]);
+    let all = group(&[("memory", memory), ("cpu", cpu), ("pids", pids), ("blockIO", block_io)]);
+    serde_json::from_value(all.unwrap_or_else(|| json!({})))
+        .map_err(|e| Error::config("/linux/resources", e.to_string()))
+}
