@@ -15,7 +15,7 @@ pub fn write(pid: i32, maps: &IdMaps) -> Result<()> {
     match direct(pid, maps) {
         Ok(()) => return Ok(()),
         // Without privilege over the parent user namespace only one's own single id may be mapped.
-        Err(error) if error.is(libc::EPERM) && uid != 0 => {}
+        Err(error) if (error.is(libc::EPERM) || error.is(libc::EACCES)) && uid != 0 => {}
         Err(error) => return Err(error.wrap(step)),
     }
     if is_own(&maps.gids, gid) {

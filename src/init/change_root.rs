@@ -59,7 +59,13 @@ pub(super) fn change_root(plan: &Plan, root: &Root) -> Result<()> {
         (_, RootChange::Pivot) => pivot(plan, root).wrap(step)?,
         (_, RootChange::Move) => move_root(root).wrap(step)?,
     }
-    rustix::process::chdir(c"/").wrap("chdir(\"/\")").wrap(step)
+    rustix::process::chdir(c"/").wrap("chdir(\"/\")").wrap(step)?;
+    // Only now: the kernel pivots to no shared mount.
+    if plan.rootfs_propagation.kind == PropagationKind::Shared {
+        let shared = MountPropagationFlags::SHARED;
+        rustix::mount::mount_change(c"/", shared).wrap("mount(\"/\", MS_SHARED)").wrap(step)?;
+    }
+    Ok(())
 }
 
 /// pivot_root(2) on one directory: the old root ends up over the new one and is taken off (its NOTES).

@@ -31,8 +31,9 @@ pub(super) fn become_root_of(user_namespace: &Namespace) -> Result<()> {
         .map_err(|e| Error::sys("setresuid(0, 0, 0)", e).hint("linux.uidMappings must map user 0"))
 }
 
-/// Drops to the process's user. Afterwards the thread has the capabilities that the program will have, or one more.
-pub(super) fn become_user(process: &Process, held: Holding) -> Result<()> {
+/// Drops to the process's user. Afterwards the thread has the capabilities that the program will have, or with `held`
+/// one more; gives the sets to be left at in the end.
+pub(super) fn become_user(process: &Process, held: Holding) -> Result<Option<Capabilities>> {
     let step = "become the process's user";
     if let Some(capabilities) = &process.capabilities {
         drop_bounding(capabilities.bounding).wrap("drop capabilities from the bounding set")?;
@@ -53,20 +54,12 @@ pub(super) fn become_user(process: &Process, held: Holding) -> Result<()> {
     if keep {
         rustix::thread::set_keep_capabilities(false).wrap("prctl(PR_SET_KEEPCAPS)").wrap(step)?;
     }
-    match &process.capabilities {
-        Some(capabilities) => set_capabilities(capabilities, held).wrap("set capabilities"),
-        None => Ok(()),
-    }
+    process.capabilities.as_ref().map(|asked| set_capabilities(asked, held).wrap("set capabilities")).transpose()
 }
 
-/// Gives back what [`Holding`] held.
-pub(super) fn let_go(process: &Process, held: Holding) -> Result<()> {
-    match (&process.capabilities, held) {
-        (Some(capabilities), Holding::FilterPrivilege) => {
-            set_capabilities(capabilities, Holding::Nothing).wrap("set capabilities")
-        }
-        _ => Ok(()),
-    }
+/// Gives back what [`Holding`] held: one call, since the filter is in force by then.
+pub(super) fn let_go(left: Option<&Capabilities>) -> Result<()> {
+    left.map_or(Ok(()), |sets| sys::capability::set(sets).wrap("capset(the program's capabilities)"))
 }
 
 fn set_groups(process: &Process) -> Result<()> {
@@ -104,26 +97,27 @@ fn drop_bounding(keep: u64) -> Result<()> {
 }
 
 /// Sets all that the process may have of what was asked for: nobody can be given what the runtime itself lacks, and
-/// the plan has warned of that.
-fn set_capabilities(asked: &Capabilities, held: Holding) -> Result<()> {
+/// the plan has warned of that. Gives the sets without what is held.
+fn set_capabilities(asked: &Capabilities, held: Holding) -> Result<Capabilities> {
     let own = sys::capability::get().wrap("capget")?.permitted;
-    let more = if held == Holding::FilterPrivilege { SYS_ADMIN } else { 0 };
-    let permitted = (asked.permitted | more) & own;
-    let sets = Capabilities {
-        permitted,
-        effective: (asked.effective | more) & permitted,
-        inheritable: asked.inheritable & (own | asked.bounding),
-        ..*asked
-    };
-    let step = || format!("capset({{permitted={:#x}}})", sets.permitted);
-    match sys::capability::set(&sets) {
-        Err(errno) if errno.0 == libc::EPERM => {
-            // An inheritable capability outside both the bounding and the old inheritable set (capabilities(7)).
-            let narrowed = Capabilities { inheritable: sets.inheritable & own, ..sets };
-            sys::capability::set(&narrowed).wrap_with(step)?;
+    let permitted = asked.permitted & own;
+    let sets =
+        |inheritable: u64| Capabilities { permitted, effective: asked.effective & permitted, inheritable, ..*asked };
+    let with_held = |sets: &Capabilities| match held {
+        Holding::FilterPrivilege => {
+            let more = SYS_ADMIN & own;
+            Capabilities { permitted: sets.permitted | more, effective: sets.effective | more, ..*sets }
         }
-        set => set.wrap_with(step)?,
+        Holding::Nothing => *sets,
+    };
+    let mut left = sets(asked.inheritable & (own | asked.bounding));
+    let mut set = sys::capability::set(&with_held(&left));
+    if set.is_err_and(|errno| errno.0 == libc::EPERM) {
+        // An inheritable capability outside both the bounding and the old inheritable set (capabilities(7)).
+        left = sets(left.inheritable & own);
+        set = sys::capability::set(&with_held(&left));
     }
+    set.wrap_with(|| format!("capset({{permitted={permitted:#x}}})"))?;
     for capability in (0..64).filter(|c| asked.ambient >> c & 1 == 1) {
         match sys::capability::raise_ambient(capability) {
             Ok(()) => {}
@@ -132,5 +126,5 @@ fn set_capabilities(asked: &Capabilities, held: Holding) -> Result<()> {
             Err(errno) => return Err(Error::sys(format!("prctl(PR_CAP_AMBIENT_RAISE, {capability})"), errno)),
         }
     }
-    Ok(())
+    Ok(left)
 }

@@ -29,7 +29,7 @@ use rustix::thread::{LinkNameSpaceType, ThreadNameSpaceType};
 use crate::error::{Error, Result, Wrap};
 use crate::host::cgroup::{Cgroup, Unified};
 use crate::host::hooks::{self, Surroundings};
-use crate::plan::{Dev, Namespace, NamespaceKind, NoNewPrivileges, Plan, Process, Terminal};
+use crate::plan::{Capabilities, Dev, Namespace, NamespaceKind, NoNewPrivileges, Plan, Process, Terminal};
 use crate::spawn::protocol::{Channel, Order, Report, send_descriptor};
 use crate::state::{Record, Status};
 use crate::sys;
@@ -146,7 +146,7 @@ impl Born {
         };
         drop(sources);
         match &plan.process {
-            Some(process) => rooted.run(process, Some((plan, record)), shared),
+            Some(process) => rooted.run(process, &plan.namespaces.user, Some((plan, record)), shared),
             // runtime-spec: process is required when start is called, and not before.
             None => wait_without_program(shared),
         }
@@ -155,7 +155,7 @@ impl Born {
     fn enter(self, entering: Entering<'_>) -> Fatal {
         let Entering { process, cgroup, namespaces, container, root, user_namespace, shared } = entering;
         match enter_container(cgroup, namespaces, container, root, user_namespace, &shared, process) {
-            Ok(rooted) => rooted.run(process, None, shared),
+            Ok(rooted) => rooted.run(process, user_namespace, None, shared),
             Err(error) => (shared.channel, error),
         }
     }
@@ -209,6 +209,9 @@ fn join(plan: &Plan, cgroup: JoinCgroup<'_>, joins: &[NamespaceKind], channel: &
     }
     rustix::process::umask(Mode::empty());
     set_names(plan)?;
+    if plan.namespaces.network.is_new() {
+        sys::network::loopback_up().wrap("bring the loopback interface up")?;
+    }
     let root = change_root::enter_mount_namespace(plan)?;
     Ok(Joined { root })
 }
@@ -395,48 +398,53 @@ struct Rooted {
 
 impl Rooted {
     /// The way of create and exec alike: from a process in its namespaces to its program. Only a failure comes back.
-    fn run(self, process: &Process, container: Option<(&Plan, &Record)>, shared: Shared<'_>) -> Fatal {
-        let mut channel = shared.channel;
-        let ready = self.prepare(process, user_namespace, &mut shared);
-        let ready = match ready {
+    fn run(
+        self,
+        process: &Process,
+        user_namespace: &Namespace,
+        container: Option<(&Plan, &Record)>,
+        mut shared: Shared<'_>,
+    ) -> Fatal {
+        let ready = match self.prepare(process, user_namespace, &mut shared) {
             Ok(ready) => ready,
-            Err(error) => return (channel, error),
+            Err(error) => return (shared.channel, error),
         };
-        if let Err(error) = await_start(&mut channel, shared.listener) {
-            return (channel, error);
+        if let Err(error) = await_start(&mut shared.channel, shared.listener.take()) {
+            return (shared.channel, error);
         }
-        match ready.execute(process, container) {
+        match ready.execute(process, container, &shared) {
             Ok(never) => match never {},
-            Err(error) => (channel, error),
+            Err(error) => (shared.channel, error),
         }
     }
 
     /// All that can fail before `start`.
     fn prepare(self, process: &Process, user_namespace: &Namespace, shared: &mut Shared<'_>) -> Result<Ready> {
-        if let Some(pty) = &self.terminal {
-            pty.give_to(process.uid)?;
-        } else {
-            give_stdio_to(process.uid)?;
+        match &self.terminal {
+            Some(pty) => pty.give_to(process.uid)?,
+            None => give_stdio_to(process.uid)?,
         }
         set_scheduling(process)?;
         if user_namespace.is_host() {
             set_limits(0, process)?;
         }
         let entered = program::enter_cwd(process);
-        let held = Holding::Nothing;
         if let Some(personality) = process.personality {
             sys::personality::set(personality)
                 .wrap_with(|| format!("personality({personality:#x})"))
                 .map_err(|e| e.at("/linux/personality"))?;
         }
-        identity::become_user(process, held)?;
+        let held = match (&process.security.seccomp, process.no_new_privileges) {
+            (Some(_), NoNewPrivileges::Unset) => Holding::FilterPrivilege,
+            _ => Holding::Nothing,
+        };
+        let left = identity::become_user(process, held)?;
         // The user may enter what root of a user namespace, or root on NFS, could not.
         entered.or_else(|_| program::enter_cwd(process)).map_err(|e| e.at(format!("{}/cwd", process.pointer)))?;
         rustix::process::umask(Mode::from_raw_mode(process.umask.unwrap_or(0o022)));
-        // After the last change of identity, which clears it (prctl(2)).
         let master = self.terminal.map(|pty| pty.take().map(|()| pty.master)).transpose()?;
-        let ready = Ready { program: program::find(process)?, env: program::environment(process), held, inherited };
-        hand_over(channel, master, console)?;
+        let ready = Ready { program: program::find(process)?, env: program::environment(process), left };
+        hand_over(&shared.channel, master, shared.console.take())?;
         Ok(ready)
     }
 }
@@ -487,26 +495,49 @@ fn wait_without_program(shared: Shared<'_>) -> Fatal {
 struct Ready {
     program: CString,
     env: Vec<CString>,
-    held: Holding,
-    inherited: u32,
+    /// The capabilities to be left with, where one more is held until the filter is loaded.
+    left: Option<Capabilities>,
 }
 
 impl Ready {
-    fn execute(self, process: &Process, container: Option<(&Plan, &Record)>) -> Result<Infallible> {
+    fn execute(
+        self,
+        process: &Process,
+        container: Option<(&Plan, &Record)>,
+        shared: &Shared<'_>,
+    ) -> Result<Infallible> {
         if let Some((plan, record)) = container
             && !plan.hooks.start_container.is_empty()
         {
             let state = record.state(Status::Created, Some(own_pid()));
             hooks::run(&plan.hooks.start_container, &state, &Surroundings::Container)?;
         }
-        if process.no_new_privileges == NoNewPrivileges::Set {
-            rustix::thread::set_no_new_privs(true).wrap("prctl(PR_SET_NO_NEW_PRIVS)")?;
-        }
-        identity::let_go(process, self.held)?;
         // Whatever the caller, a library or a bug left open ends here.
-        sys::exec::close_on_exec_from(3 + self.inherited).wrap("close_range(CLOSE_RANGE_CLOEXEC)")?;
+        sys::exec::close_on_exec_from(3 + shared.inherited).wrap("close_range(CLOSE_RANGE_CLOEXEC)")?;
+        // From the filter on, every system call may be forbidden: as few as can be follow it.
+        match process.no_new_privileges {
+            NoNewPrivileges::Set => {
+                rustix::thread::set_no_new_privs(true).wrap("prctl(PR_SET_NO_NEW_PRIVS)")?;
+                load_filter(process, &shared.channel)?;
+            }
+            NoNewPrivileges::Unset => {
+                load_filter(process, &shared.channel)?;
+                if process.security.seccomp.is_some() {
+                    identity::let_go(self.left.as_ref())?;
+                }
+            }
+        }
         let errno = sys::exec::execve(&self.program, &process.args, &self.env);
         Err(explain_exec(&self.program, errno))
+    }
+}
+
+/// Puts the process under its seccomp filter; a listener goes to whoever started it, who knows the agent.
+fn load_filter(process: &Process, channel: &Channel) -> Result<()> {
+    let Some(filter) = &process.security.seccomp else { return Ok(()) };
+    match sys::seccomp::load(filter).map_err(|e| e.at("/linux/seccomp"))? {
+        Some(listener) => channel.send_with(&Report::Listening, Some(listener.as_fd())),
+        None => Ok(()),
     }
 }
 
@@ -563,8 +594,10 @@ fn give_stdio_to(uid: u32) -> Result<()> {
 
 fn set_scheduling(process: &Process) -> Result<()> {
     let at = |name: &str| format!("{}/{name}", process.pointer);
-    if let Some(cpus) = &process.cpu_affinity_final {
-        set_affinity(cpus).map_err(|e| e.at(at("execCPUAffinity/final")))?;
+    match &process.cpu_affinity_final {
+        Some(cpus) => set_affinity(cpus).map_err(|e| e.at(at("execCPUAffinity/final")))?,
+        // The caller's own is not passed on; the kernel takes what the cpuset allows of it (sched_setaffinity(2)).
+        None => set_affinity(&(0..rustix::thread::CpuSet::MAX_CPU as u32).collect::<Vec<_>>())?,
     }
     if let Some(priority) = process.io_priority {
         sys::sched::set_io_priority(priority)
@@ -573,8 +606,25 @@ fn set_scheduling(process: &Process) -> Result<()> {
     }
     if let Some(scheduler) = &process.scheduler {
         sys::sched::set_scheduler(scheduler)
-            .wrap_with(|| format!("sched_setattr({scheduler:?})"))
+            .map_err(|errno| {
+                let error = Error::sys(format!("sched_setattr({scheduler:?})"), errno);
+                let hint =
+                    "a real-time policy needs CAP_SYS_NICE, and on cgroup v1 linux.resources.cpu.realtimeRuntime";
+                if errno.0 == libc::EPERM { error.hint(hint) } else { error }
+            })
             .map_err(|e| e.at(at("scheduler")))?;
+    }
+    Ok(())
+}
+
+/// Sets the resource limits of a process; 0 is the caller.
+pub(crate) fn set_limits(pid: i32, process: &Process) -> Result<()> {
+    for (index, limit) in process.rlimits.iter().enumerate() {
+        sys::resource::set_limit(pid, limit.resource, limit.soft, limit.hard).map_err(|errno| {
+            let call = format!("prlimit({}, {{{}, {}}})", limit.name, limit.soft, limit.hard);
+            let error = Error::sys(call, errno).at(format!("{}/rlimits/{index}", process.pointer));
+            if errno.0 == libc::EPERM { error.hint("raising a hard limit needs CAP_SYS_RESOURCE") } else { error }
+        })?;
     }
     Ok(())
 }

@@ -7,7 +7,7 @@
 //! Runs in init, in the container's mount namespace, with all privileges in its user namespace.
 
 use std::ffi::{CStr, CString};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::CWD;
@@ -282,11 +282,16 @@ pub(super) fn set(mount: &OwnedFd, attributes: Attributes, reach: Reach) -> Resu
 pub(super) fn attach(tree: &OwnedFd, target: impl AsFd) -> Result<()> {
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
     rustix::mount::move_mount(tree, c"", target.as_fd(), c"", flags).map_err(|errno| {
-        let error = Error::sys("move_mount", errno);
-        match errno {
-            Errno::NOTDIR => error.hint("a directory can only be mounted on a directory, and a file on a file"),
-            _ => error,
+        let directory = |descriptor: BorrowedFd<'_>| {
+            let status = rustix::fs::fstat(descriptor).ok();
+            status.map(|s| rustix::fs::FileType::from_raw_mode(s.st_mode) == rustix::fs::FileType::Directory)
+        };
+        // The kernel says EINVAL of this as of much else.
+        if errno == Errno::INVAL && directory(tree.as_fd()) != directory(target.as_fd()) {
+            let hint = "a directory can only be mounted on a directory, and a file on a file";
+            return Error::sys("move_mount", Errno::NOTDIR).hint(hint);
         }
+        Error::sys("move_mount", errno)
     })
 }
 

@@ -12,6 +12,7 @@ use super::{
     Access, IdMaps, Plan, Process, Propagation, PropagationKind, Reach, RootChange, devices, hooks, id_maps,
     namespaces, paths, sysctl,
 };
+use crate::bpf::seccomp::{self, Filter};
 use crate::bundle::{Bundle, ContainerId, Read};
 use crate::error::Result;
 
@@ -63,7 +64,10 @@ pub fn build(request: &Request, bundle: &Bundle, host: &Host) -> Result<Plan> {
         role: Role::Init,
         personality: personality(linux, &mut report),
     };
-    let process = spec.process().as_ref().map(|asked| process::build(asked, &around, &mut report));
+    let mut process = spec.process().as_ref().map(|asked| process::build(asked, &around, &mut report));
+    if let Some(process) = &mut process {
+        process.security.seccomp = seccomp(linux, &mut report);
+    }
     not_supported(linux, &mut report);
     if spec.annotations().as_ref().is_some_and(|annotations| annotations.contains_key("")) {
         report.fault("/annotations/", "has an empty name; annotations need one");
@@ -122,8 +126,26 @@ pub fn exec_process(
         role: Role::Exec,
         personality: spec.linux().as_ref().and_then(|linux| personality(linux, &mut report)),
     };
-    let process = process::build(&asked.value, &around, &mut report);
+    let mut process = process::build(&asked.value, &around, &mut report);
+    process.security.seccomp = spec.linux().as_ref().and_then(|linux| seccomp(linux, &mut report));
     report.into_result(|warnings| (process, warnings))
+}
+
+/// `linux.seccomp`, compiled: a program that is data like all else, so that a profile that cannot be is refused early.
+fn seccomp(linux: &Linux, report: &mut Report) -> Option<Filter> {
+    let profile = linux.seccomp().as_ref()?;
+    match seccomp::compile(profile, "/linux/seccomp") {
+        Ok(filter) => {
+            if let Some(skipped) = filter.skipped() {
+                log::debug!("{skipped}");
+            }
+            Some(filter)
+        }
+        Err(fault) => {
+            report.push(fault);
+            None
+        }
+    }
 }
 
 /// A `linux` section that asks for nothing; the default of oci-spec is an example.

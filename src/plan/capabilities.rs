@@ -57,7 +57,7 @@ pub const ALL: [(u32, Capability); 41] = {
 
 /// The names of all capabilities, as config.json has them.
 pub fn names() -> impl Iterator<Item = String> {
-    ALL.iter().map(|(_, capability)| capability.to_string())
+    ALL.iter().map(|(_, capability)| format!("CAP_{capability}"))
 }
 
 /// The sets as config.json names them; none where it has no `capabilities`, as every runtime has it.

@@ -32,6 +32,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::bpf::seccomp::Filter;
+
 pub use build::{Request, build, exec_process};
 pub use capabilities::names as capability_names;
 pub use host::Host;
@@ -514,4 +516,6 @@ pub struct Security {
     pub apparmor: Option<String>,
     /// `process.selinuxLabel`.
     pub selinux: Option<String>,
+    /// `linux.seccomp`, compiled.
+    pub seccomp: Option<Filter>,
 }

@@ -211,7 +211,7 @@ fn security(asked: &oci::Process, around: &Surroundings, report: &mut Report) ->
     for (label, field) in [(&apparmor, "apparmorProfile"), (&selinux, "selinuxLabel")] {
         report.no_nul(label.as_deref().unwrap_or_default().as_bytes(), || format!("{at}/{field}"));
     }
-    Security { apparmor, selinux }
+    Security { apparmor, selinux, seccomp: None }
 }
 
 #[cfg(test)]

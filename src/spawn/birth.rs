@@ -70,6 +70,11 @@ pub(super) fn left_to_init(namespaces: &Namespaces) -> Vec<NamespaceKind> {
     kinds
 }
 
+/// Joined by other means: the user namespace before the others, the mount namespace by init.
+fn is_apart(kind: NamespaceKind) -> bool {
+    matches!(kind, NamespaceKind::User | NamespaceKind::Mount)
+}
+
 fn is_of_children(kind: NamespaceKind) -> bool {
     matches!(kind, NamespaceKind::Pid | NamespaceKind::Time)
 }
@@ -117,7 +122,7 @@ impl Detour {
         let all = !namespaces.user.is_host();
         for kind in NamespaceKind::ALL {
             match namespaces.get(kind) {
-                Namespace::Join { path, fd } if is_of_children(kind) || all && kind != NamespaceKind::Mount => {
+                Namespace::Join { path, fd } if is_of_children(kind) || all && !is_apart(kind) => {
                     self.remember(kind)?;
                     enter(kind, fd).wrap_with(|| format!("setns({path:?}, {})", kind.name()))?;
                 }

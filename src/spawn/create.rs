@@ -12,7 +12,7 @@ use super::{descriptors, sources};
 use crate::error::{Error, Result, Wrap};
 use crate::host::cgroup::{Cgroup, Unified};
 use crate::host::hooks::{self, Surroundings};
-use crate::host::{console, id_maps};
+use crate::host::{console, id_maps, seccomp_agent};
 use crate::init::{self, JoinCgroup, Keyring, Setup, Shared};
 use crate::plan::cgroup::CgroupPlan;
 use crate::plan::{Namespace, Plan, Process};
@@ -230,7 +230,7 @@ impl Making {
                     return Ok(terminal);
                 }
                 Some((Report::Failed(error), _)) => return Err(*error),
-                Some((Report::Born(_), _)) => return Err(Error::new("init spoke out of turn")),
+                Some((report, _)) => return Err(Error::new(format!("init spoke out of turn: {report:?}"))),
                 None => return Err(died(child)),
             }
         }
@@ -330,7 +330,7 @@ impl Created {
     /// Runs the program, and waits until it runs or could not be executed.
     pub fn start(&self) -> Result<()> {
         self.channel.send(&Order::Start)?;
-        await_exec(&self.channel)
+        await_exec(&self.channel, &self.record, self.child.pid)
     }
 
     /// Takes everything back.
@@ -339,17 +339,35 @@ impl Created {
     }
 }
 
-/// End of file: the program runs, since the channel closes by its exec. A message: it does not, and why.
-pub fn await_exec(channel: &Channel) -> Result<()> {
-    match channel.receive::<Report>()? {
-        None => Ok(()),
-        Some(Report::Failed(error)) => Err(*error),
-        Some(report) => Err(Error::new(format!("unexpected report {report:?}"))),
+/// End of file: the program runs, since the channel closes by its exec. A message: it does not, and why; or a seccomp
+/// listener, which is given to its agent. `pid` is the process's.
+pub fn await_exec(channel: &Channel, record: &Record, pid: i32) -> Result<()> {
+    loop {
+        match channel.receive_with::<Report>()? {
+            None => return Ok(()),
+            Some((Report::Listening, Some(listener))) => give_to_agent(&listener, record, pid)?,
+            Some((Report::Failed(error), _)) => return Err(*error),
+            Some((report, _)) => return Err(Error::new(format!("unexpected report {report:?}"))),
+        }
     }
 }
 
+fn give_to_agent(listener: &OwnedFd, record: &Record, pid: i32) -> Result<()> {
+    let Some(agent) = &record.seccomp_agent else {
+        return Err(Error::new("a seccomp listener without an agent").at("/linux/seccomp/listenerPath"));
+    };
+    let container = record.init.map_or(pid, |init| init.pid);
+    let state =
+        seccomp_agent::process_state(record.oci_state(Status::Created, container)?, pid, agent.metadata.as_deref())?;
+    seccomp_agent::hand_over(&agent.path, &state, listener.as_fd(), seccomp_agent::PATIENCE)
+        .map_err(|e| e.at("/linux/seccomp/listenerPath"))
+}
+
 /// Starts a created container over its socket.
-pub fn start(dir: &Dir) -> Result<()> {
+///
+/// # Errors
+/// What init says; where the seccomp agent failed, init is ended.
+pub fn start(dir: &Dir, record: &Record) -> Result<()> {
     use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
     let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
         .wrap("socket(AF_UNIX)")?;
@@ -358,5 +376,13 @@ pub fn start(dir: &Dir) -> Result<()> {
         let error = Error::sys(format!("connect({:?})", dir.path().join(crate::state::START_SOCKET)), errno);
         error.wrap("reach the container's init process")
     })?;
-    await_exec(&Channel::over(socket))
+    let init = record.init.ok_or_else(|| Error::new("the record names no init process"))?;
+    let started = await_exec(&Channel::over(socket), record, init.pid);
+    if started.is_err()
+        && let Some(pidfd) = init.open()
+    {
+        // It ends by itself where it was init that failed, and may have ended already.
+        let _ = sys::pidfd::send_signal(pidfd.as_fd(), libc::SIGKILL);
+    }
+    started
 }

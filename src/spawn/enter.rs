@@ -46,8 +46,8 @@ pub struct Entered {
 
 impl Entered {
     /// Runs the program, and waits until it runs or could not be executed.
-    pub fn start(&self) -> Result<()> {
-        let started = self.channel.send(&Order::Start).and_then(|()| await_exec(&self.channel));
+    pub fn start(&self, record: &Record) -> Result<()> {
+        let started = self.channel.send(&Order::Start).and_then(|()| await_exec(&self.channel, record, self.child.pid));
         if started.is_err() {
             birth::abandon(&self.child);
         }
@@ -136,6 +136,15 @@ fn container(record: &Record) -> Result<(OwnedFd, i32)> {
     Ok((init.open().ok_or_else(not_running)?, init.pid))
 }
 
+/// An init that is just ending has no namespaces any more.
+fn ended(errno: rustix::io::Errno) -> Error {
+    let error = Error::sys("setns(container, CLONE_NEWPID)", errno);
+    if errno == rustix::io::Errno::SRCH {
+        return error.wrap("cannot exec in a stopped container").kind(Kind::NotRunning);
+    }
+    error
+}
+
 /// A container without a mount namespace has only a root directory of its own.
 fn shared_mounts_root(record: &Record, pid: i32) -> Result<Option<OwnedFd>> {
     if record.namespaces.contains(&NamespaceKind::Mount) {
@@ -155,7 +164,7 @@ fn straight(
     if request.record.namespaces.contains(&NamespaceKind::Pid) {
         // For our children alone; nothing else is started by this process.
         rustix::thread::move_into_thread_name_spaces(container.as_fd(), birth::joined(&[NamespaceKind::Pid]))
-            .wrap("setns(container, CLONE_NEWPID)")?;
+            .map_err(ended)?;
     }
     let unified = if into.is_some() { Unified::ClonedInto } else { Unified::Move };
     match clone3(0, into, Parentage::Child) {

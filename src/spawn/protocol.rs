@@ -8,6 +8,7 @@
 //! | init | [`Report::Created`] | all is done up to the program; with it the terminal, in the foreground |
 //! | runtime | [`Order::Release`] | the container exists: init waits for `start`, and no longer needs the runtime |
 //! | runtime | [`Order::Start`] | (instead, for `run` and `exec`) run the program |
+//! | init | [`Report::Listening`] | with the seccomp filter's listener, for its agent (only where it notifies) |
 //! | init | end of file | the program runs |
 //!
 //! At any point init may say [`Report::Failed`], and both take an end of file before its time for the other's death.
@@ -42,6 +43,8 @@ pub enum Report {
     Born(i32),
     Prepared,
     Created,
+    /// With the listener of the seccomp filter, just before the program.
+    Listening,
     Failed(Box<Error>),
 }
 

@@ -28,7 +28,12 @@ fn one(plan: &Plan, mount: &Mount) -> Result<Option<OwnedFd>> {
     if plan.namespaces.user.is_host() && mount.idmap.is_none() {
         return Ok(None);
     }
-    let tree = clone_tree(source, *reach).map_err(|e| at(e, mount))?;
+    let tree = match clone_tree(source, *reach) {
+        Ok(tree) => tree,
+        // A rootless runtime has no more privilege than init has in its own namespaces: init opens the source itself.
+        Err(error) if error.is(libc::EPERM) && mount.idmap.is_none() => return Ok(None),
+        Err(error) => return Err(at(error, mount)),
+    };
     if let Some(idmap) = &mount.idmap
         && let Some(maps) = &idmap.maps
     {

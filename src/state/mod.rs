@@ -19,9 +19,10 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
-pub use record::{Phase, Record, Status};
+pub use record::{Phase, Record, SeccompAgent, Status};
 pub use report::State;
 
+use crate::bundle::ContainerId;
 use crate::error::{Error, Kind, Result, Wrap};
 
 /// `state.json`, `config.json` and `start.sock` below the container's directory.
@@ -102,6 +103,8 @@ impl Store {
 
     /// The directory of this id, with or without a record in it.
     pub fn dir(&self, id: &str) -> Result<Dir> {
+        // No other name can be a container's, and `../x` would be somebody else's directory.
+        ContainerId::new(id)?;
         let path = self.root.join(id);
         Dir::open(path).map_err(|error| if error.is(libc::ENOENT) { not_found(id) } else { error })
     }

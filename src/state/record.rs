@@ -36,8 +36,17 @@ pub struct Record {
     pub resources: Option<LinuxResources>,
     /// Namespaces that are not the runtime's own, for `exec`.
     pub namespaces: Vec<NamespaceKind>,
+    /// Who gets the listener of the container's seccomp filter.
+    pub seccomp_agent: Option<SeccompAgent>,
     /// The hooks that later commands run.
     pub hooks: Hooks,
+}
+
+/// `linux.seccomp.listenerPath` and `listenerMetadata`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SeccompAgent {
+    pub path: PathBuf,
+    pub metadata: Option<String>,
 }
 
 /// How far `create` came.

@@ -6,6 +6,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::{Record, Status};
+use crate::error::{Error, Result};
 
 /// The state that the runtime-spec defines.
 #[derive(Debug, Clone, Serialize)]
@@ -33,5 +34,14 @@ impl Record {
             bundle: &self.bundle,
             annotations: &self.annotations,
         }
+    }
+}
+
+impl Record {
+    /// The same in the types of the spec, for a seccomp agent.
+    pub fn oci_state(&self, status: Status, pid: i32) -> Result<oci_spec::runtime::State> {
+        // The one place that needs them: everything else writes what is borrowed.
+        let text = serde_json::to_vec(&self.state(status, Some(pid)));
+        text.and_then(|text| serde_json::from_slice(&text)).map_err(|e| Error::new(format!("encode the state: {e}")))
     }
 }

@@ -13,6 +13,7 @@ pub mod errno;
 pub mod exec;
 pub mod keyring;
 pub mod mount;
+pub mod network;
 pub mod nsfs;
 pub mod personality;
 pub mod pidfd;

@@ -12,7 +12,7 @@ use crate::plan::cgroup::{self, CgroupPlan, Driver};
 use crate::plan::{self, CgroupTree, Host, Namespace, NamespaceKind, Plan, RootChange, Terminal};
 use crate::spawn::create::{self as spawn, Created, NewKeyring, StartBy};
 use crate::spawn::descriptors::Inherited;
-use crate::state::{Phase, Record, write_atomically};
+use crate::state::{Phase, Record, SeccompAgent, write_atomically};
 
 /// Makes a container and leaves it waiting.
 pub(super) fn create(context: &Context, options: &CreateOptions, inherited: Inherited) -> Result<()> {
@@ -119,8 +119,17 @@ impl Prepared {
             cgroup: None,
             resources: None,
             namespaces: own_namespaces(&self.plan),
+            seccomp_agent: self.seccomp_agent(),
             hooks: self.plan.hooks.clone(),
         }
+    }
+
+    fn seccomp_agent(&self) -> Option<SeccompAgent> {
+        let filter = self.plan.process.as_ref()?.security.seccomp.as_ref()?;
+        filter
+            .listener
+            .as_ref()
+            .map(|agent| SeccompAgent { path: agent.path.clone(), metadata: agent.metadata.clone() })
     }
 
     /// A terminal needs somebody at its other end, and who waits for one must get one.

@@ -17,7 +17,7 @@ use crate::spawn::create::NewKeyring;
 use crate::spawn::descriptors::Inherited;
 use crate::spawn::enter::{self, Entered};
 use crate::spawn::foreground::{self, Signals};
-use crate::state::{Entry, Lock, Status};
+use crate::state::{Entry, Lock, Record, Status};
 
 /// Gives the program's exit status in the foreground, 0 when detached.
 pub(super) fn exec(context: &Context, options: &ExecOptions, inherited: Inherited) -> Result<u8> {
@@ -41,7 +41,7 @@ pub(super) fn exec(context: &Context, options: &ExecOptions, inherited: Inherite
         // The container's processes share the one of its init only by inheriting it: each exec gets its own, as in runc.
         keyring: NewKeyring::Yes,
     })?;
-    finish(entered, options, signals)
+    finish(entered, &entry.record, options, signals)
 }
 
 /// The container's cgroup, or the one below it that `--cgroup` names.
@@ -58,12 +58,12 @@ fn sub_cgroup(cgroup: Option<Cgroup>, options: &ExecOptions) -> Result<Option<Cg
     Ok(Some(cgroup))
 }
 
-fn finish(mut entered: Entered, options: &ExecOptions, signals: Option<Signals>) -> Result<u8> {
+fn finish(mut entered: Entered, record: &Record, options: &ExecOptions, signals: Option<Signals>) -> Result<u8> {
     if let Err(error) = write_pid_file(options.pid_file.as_deref(), entered.child.pid) {
         entered.abandon();
         return Err(error);
     }
-    entered.start()?;
+    entered.start(record)?;
     match signals {
         Some(signals) => foreground::wait(&entered.child, &signals, entered.terminal.take()),
         None => Ok(0),
@@ -139,7 +139,7 @@ fn add_capabilities(process: &mut Process, names: &[String]) -> Result<()> {
     }
     let mut sets = process.capabilities().clone().unwrap_or_else(no_capabilities);
     for name in names {
-        let capability: Capability = name.parse().map_err(|_| {
+        let capability: Capability = name.trim_start_matches("CAP_").parse().map_err(|_| {
             Error::new(format!("flag --cap: {name:?} is no capability"))
                 .kind(Kind::Usage)
                 .hint("capabilities(7) lists them: CAP_NET_ADMIN")

@@ -10,6 +10,7 @@ use crate::plan::{NamespaceKind, capability_names, mount_options};
 pub(super) fn features() -> Result<()> {
     let mut options: Vec<_> = mount_options::known().collect();
     options.sort_unstable();
+    let seccomp = crate::bpf::seccomp::features(crate::sys::seccomp::flag_is_supported);
     print_json(&json!({
         "ociVersionMin": "1.0.0",
         "ociVersionMax": OCI_VERSION,
@@ -19,7 +20,7 @@ pub(super) fn features() -> Result<()> {
             "namespaces": NamespaceKind::ALL.map(NamespaceKind::name),
             "capabilities": capability_names().collect::<Vec<_>>(),
             "cgroup": { "v1": true, "v2": true, "systemd": false, "systemdUser": false, "rdma": false },
-            "seccomp": { "enabled": false },
+            "seccomp": seccomp,
             "apparmor": { "enabled": false },
             "selinux": { "enabled": false },
             "intelRdt": { "enabled": false },

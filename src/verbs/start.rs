@@ -20,7 +20,7 @@ pub(super) fn start(context: &Context, options: &StartOptions) -> Result<()> {
         Status::Creating => return Err(Error::new("cannot start a container that is not created yet")),
     }
     // Where the program cannot be executed, init ends; who drives us deletes the container, as after any end.
-    create::start(&entry.dir)?;
+    create::start(&entry.dir, &entry.record)?;
     entry.dir.remove_start_socket()?;
     if let Some(init) = entry.record.init {
         poststart(&entry.record, init.pid);
