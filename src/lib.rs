@@ -27,5 +27,6 @@ pub mod host;
 mod init;
 pub mod spawn;
 
+mod passwd;
 pub mod sys;
 pub mod timestamp;

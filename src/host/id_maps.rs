@@ -32,8 +32,9 @@ pub fn write(pid: i32, maps: &IdMaps) -> Result<()> {
 }
 
 fn direct(pid: i32, maps: &IdMaps) -> Result<()> {
-    put(pid, "uid_map", &lines(&maps.uids))?;
-    put(pid, "gid_map", &lines(&maps.gids))
+    // Groups first: their map is the one that an unprivileged caller may not write just so, and nothing is written then.
+    put(pid, "gid_map", &lines(&maps.gids))?;
+    put(pid, "uid_map", &lines(&maps.uids))
 }
 
 fn is_own(mappings: &[IdMapping], id: u32) -> bool {

@@ -3,13 +3,13 @@
 //! Runs in init and in the process of an exec: the last steps, the same for both.
 
 use std::ffi::{CStr, CString, OsStr};
-use std::io::{BufRead, BufReader};
 use std::os::unix::ffi::OsStrExt;
 
 use rustix::fs::{Access, AtFlags, CWD, FileType};
 use rustix::io::Errno;
 
 use crate::error::{Error, Kind, Result, Wrap};
+use crate::passwd;
 use crate::plan::Process;
 
 /// Where programs are looked for when the process has no PATH.
@@ -72,26 +72,15 @@ pub(super) fn environment(process: &Process) -> Vec<CString> {
     kept.chain(CString::new(home).ok()).collect()
 }
 
-/// The sixth field of the user's line (passwd(5)). The file is the image's: nothing in it is trusted, and no more of it
-/// is read than a passwd could need.
+/// The home that the image's /etc/passwd names. The file is opened without waiting: it could be a fifo.
 fn home_of(uid: u32) -> Option<Vec<u8>> {
-    const LONGEST: u64 = 4 << 20;
-    use std::io::Read;
     let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC | rustix::fs::OFlags::NONBLOCK;
     let file = rustix::fs::open(c"/etc/passwd", flags, rustix::fs::Mode::empty()).ok()?;
     let status = rustix::fs::fstat(&file).ok()?;
     if FileType::from_raw_mode(status.st_mode) != FileType::RegularFile {
         return None;
     }
-    let uid = uid.to_string();
-    for line in BufReader::new(std::fs::File::from(file).take(LONGEST)).split(b'\n') {
-        let line = line.ok()?;
-        let fields: Vec<&[u8]> = line.split(|b| *b == b':').collect();
-        if fields.len() >= 6 && fields[2] == uid.as_bytes() && !fields[5].is_empty() && !fields[5].contains(&0) {
-            return Some(fields[5].to_vec());
-        }
-    }
-    None
+    passwd::find(std::fs::File::from(file), uid).map(|user| user.home).filter(|home| !home.is_empty())
 }
 
 /// Enters the working directory, and shows that it lies inside the root (CVE-2024-21626).

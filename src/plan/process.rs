@@ -88,7 +88,7 @@ pub fn build(asked: &oci::Process, around: &Surroundings, report: &mut Report) -
 
 fn args(asked: &oci::Process, at: &str, report: &mut Report) -> Vec<CString> {
     let args = asked.args().as_deref().unwrap_or_default();
-    if args.is_empty() {
+    if args.first().is_none_or(String::is_empty) {
         report.fault(format!("{at}/args"), "is missing or empty; its first element names the program to run");
     }
     args.iter().enumerate().map(|(index, arg)| report.c_string(arg, || format!("{at}/args/{index}"))).collect()

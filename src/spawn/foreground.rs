@@ -5,7 +5,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{WaitId, WaitIdOptions, WaitIdStatus};
 use rustix::termios::{OptionalActions, Termios};
@@ -25,35 +25,48 @@ impl Signals {
     }
 }
 
-/// Waits for the program and gives its exit status, or 128 and the number of the signal that ended it.
-///
-/// `terminal` is the master of its pseudo-terminal, if it has one.
-pub fn wait(child: &Child, signals: &Signals, terminal: Option<OwnedFd>) -> Result<u8> {
-    let mut relay = terminal.map(Relay::new).transpose()?;
-    let status = loop {
-        let mut watched = vec![PollFd::new(&child.pidfd, PollFlags::IN), PollFd::new(&signals.0, PollFlags::IN)];
-        if let Some(relay) = &relay {
-            relay.watch(&mut watched);
-        }
-        match poll(&mut watched, None) {
-            Err(Errno::INTR) => continue,
-            polled => polled.wrap("poll")?,
-        };
-        let ready: Vec<PollFlags> = watched.iter().map(PollFd::revents).collect();
-        while let Some(signal) = sys::signal::read(&signals.0) {
-            deliver(signal, child, relay.as_ref());
-        }
-        if let Some(relay) = &mut relay {
-            relay.carry(&ready[2..]);
-        }
-        if !ready[0].is_empty() {
-            break wait_ended(child)?;
-        }
-    };
-    if let Some(relay) = &mut relay {
-        relay.drain();
+/// What the runtime does while the program runs: made before it starts, so that it finds its terminal as it will be.
+pub struct Foreground {
+    signals: Signals,
+    relay: Option<Relay>,
+}
+
+impl Foreground {
+    /// `terminal` is the master of the program's pseudo-terminal, if it has one: it gets the size of the caller's, which
+    /// becomes raw.
+    pub fn new(signals: Signals, terminal: Option<OwnedFd>) -> Result<Self> {
+        Ok(Self { signals, relay: terminal.map(Relay::new).transpose()? })
     }
-    Ok(exit_code(&status))
+
+    /// Waits for the program and gives its exit status, or 128 and the number of the signal that ended it.
+    pub fn wait(mut self, child: &Child) -> Result<u8> {
+        loop {
+            let mut watched =
+                vec![PollFd::new(&child.pidfd, PollFlags::IN), PollFd::new(&self.signals.0, PollFlags::IN)];
+            if let Some(relay) = &self.relay {
+                relay.watch(&mut watched);
+            }
+            match poll(&mut watched, None) {
+                Err(Errno::INTR) => continue,
+                polled => polled.wrap("poll")?,
+            };
+            let ready: Vec<PollFlags> = watched.iter().map(PollFd::revents).collect();
+            while let Some(signal) = sys::signal::read(&self.signals.0) {
+                deliver(signal, child, self.relay.as_ref());
+            }
+            if let Some(relay) = &mut self.relay {
+                relay.carry(&ready[2..]);
+            }
+            if !ready[0].is_empty() {
+                break;
+            }
+        }
+        let status = wait_ended(child)?;
+        if let Some(relay) = &mut self.relay {
+            relay.drain();
+        }
+        Ok(exit_code(&status))
+    }
 }
 
 /// Waits until the child has ended.
@@ -129,54 +142,77 @@ impl Relay {
         }
     }
 
-    /// Four descriptors, in the order in which [`Relay::carry`] takes their events. One that nothing is wanted of is
-    /// watched for nothing.
+    /// Adds the descriptors that something is wanted of; [`Relay::carry`] takes their events in the same order. One that
+    /// nothing is wanted of is left out, since it would report its end again and again.
     fn watch<'a>(&'a self, watched: &mut Vec<PollFd<'a>>) {
-        let when = |wanted: bool, flag: PollFlags| if wanted { flag } else { PollFlags::empty() };
-        let input = !self.to_program.ended && self.to_program.bytes.is_empty();
-        let output = !self.from_program.bytes.is_empty();
-        let master = when(!self.to_program.bytes.is_empty(), PollFlags::OUT)
-            | when(!self.from_program.ended && !output, PollFlags::IN);
-        // A descriptor at its end reports that even when nothing is wanted of it: it is left out then.
-        if input {
-            watched.push(PollFd::from_borrowed_fd(rustix::stdio::stdin(), PollFlags::IN));
+        for side in self.wanted() {
+            watched.push(match side {
+                Side::Input => PollFd::from_borrowed_fd(rustix::stdio::stdin(), PollFlags::IN),
+                Side::Output => PollFd::from_borrowed_fd(rustix::stdio::stdout(), PollFlags::OUT),
+                Side::MasterIn => PollFd::new(&self.master, PollFlags::IN),
+                Side::MasterOut => PollFd::new(&self.master, PollFlags::OUT),
+            });
         }
-        if output {
-            watched.push(PollFd::from_borrowed_fd(rustix::stdio::stdout(), PollFlags::OUT));
+    }
+
+    /// Each pipe is either to be filled or to be poured out.
+    fn wanted(&self) -> Vec<Side> {
+        let mut sides = Vec::with_capacity(2);
+        match (self.to_program.bytes.is_empty(), self.to_program.ended) {
+            (true, true) => {}
+            (true, false) => sides.push(Side::Input),
+            (false, _) => sides.push(Side::MasterOut),
         }
-        if !self.from_program.ended {
-            watched.push(PollFd::new(&self.master, master));
+        match (self.from_program.bytes.is_empty(), self.from_program.ended) {
+            (true, true) => {}
+            (true, false) => sides.push(Side::MasterIn),
+            (false, _) => sides.push(Side::Output),
         }
+        sides
     }
 
     /// Moves what can be moved now.
     fn carry(&mut self, ready: &[PollFlags]) {
-        let mut ready = ready.iter();
-        let input = !self.to_program.ended && self.to_program.bytes.is_empty();
-        let output = !self.from_program.bytes.is_empty();
-        if input && ready.next().is_some_and(|events| !events.is_empty()) {
-            self.to_program.fill(rustix::stdio::stdin());
-        }
-        if output && ready.next().is_some_and(|events| !events.is_empty()) {
-            self.from_program.pour(rustix::stdio::stdout());
-        }
-        self.to_program.pour(self.master.as_fd());
-        if self.from_program.bytes.is_empty() && ready.next().is_some_and(|events| !events.is_empty()) {
-            self.from_program.fill(self.master.as_fd());
+        let sides = self.wanted();
+        for (side, _) in sides.into_iter().zip(ready).filter(|(_, events)| !events.is_empty()) {
+            match side {
+                Side::Input => _ = self.to_program.fill(rustix::stdio::stdin()),
+                Side::MasterOut => _ = self.to_program.pour(self.master.as_fd()),
+                Side::MasterIn => _ = self.from_program.fill(self.master.as_fd()),
+                Side::Output => _ = self.from_program.pour(rustix::stdio::stdout()),
+            }
         }
     }
 
-    /// What the program printed last.
+    /// What the program printed last. Its end hangs the terminal up, which ends the reading; where another process keeps
+    /// the terminal, what it prints later is not waited for.
     fn drain(&mut self) {
-        while !self.from_program.ended {
-            if self.from_program.bytes.is_empty() && !self.from_program.fill(self.master.as_fd()) {
+        let patience = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+        loop {
+            if !self.from_program.bytes.is_empty() && !self.from_program.pour(rustix::stdio::stdout()) {
                 return;
             }
-            if !self.from_program.pour(rustix::stdio::stdout()) {
+            if self.from_program.ended {
                 return;
+            }
+            if self.from_program.bytes.is_empty() && !self.from_program.fill(self.master.as_fd()) {
+                // The line discipline may still be passing it on (n_tty works in a kernel thread).
+                let mut master = [PollFd::new(&self.master, PollFlags::IN)];
+                if matches!(poll(&mut master, Some(&patience)), Ok(0) | Err(_)) {
+                    return;
+                }
             }
         }
     }
+}
+
+/// What a pipe waits for.
+#[derive(Clone, Copy)]
+enum Side {
+    Input,
+    Output,
+    MasterIn,
+    MasterOut,
 }
 
 impl Pipe {

@@ -16,7 +16,7 @@ use crate::plan::{self, Host};
 use crate::spawn::create::NewKeyring;
 use crate::spawn::descriptors::Inherited;
 use crate::spawn::enter::{self, Entered};
-use crate::spawn::foreground::{self, Signals};
+use crate::spawn::foreground::{Foreground, Signals};
 use crate::state::{Entry, Lock, Record, Status};
 
 /// Gives the program's exit status in the foreground, 0 when detached.
@@ -59,15 +59,19 @@ fn sub_cgroup(cgroup: Option<Cgroup>, options: &ExecOptions) -> Result<Option<Cg
 }
 
 fn finish(mut entered: Entered, record: &Record, options: &ExecOptions, signals: Option<Signals>) -> Result<u8> {
-    if let Err(error) = write_pid_file(options.pid_file.as_deref(), entered.child.pid) {
-        entered.abandon();
-        return Err(error);
-    }
+    let prepared = signals
+        .map(|signals| Foreground::new(signals, entered.terminal.take()))
+        .transpose()
+        .and_then(|foreground| write_pid_file(options.pid_file.as_deref(), entered.child.pid).map(|()| foreground));
+    let foreground = match prepared {
+        Ok(foreground) => foreground,
+        Err(error) => {
+            entered.abandon();
+            return Err(error);
+        }
+    };
     entered.start(record)?;
-    match signals {
-        Some(signals) => foreground::wait(&entered.child, &signals, entered.terminal.take()),
-        None => Ok(0),
-    }
+    foreground.map_or(Ok(0), |foreground| foreground.wait(&entered.child))
 }
 
 fn refuse_by_status(entry: &Entry, options: &ExecOptions) -> Result<()> {

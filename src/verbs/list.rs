@@ -1,12 +1,13 @@
 //! `list`: all containers of this root.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 
 use serde::Serialize;
 
 use super::Context;
 use super::container::{live_pid, status};
-use super::state::created;
+use super::state::{created, owner};
 use crate::cli::{Format, ListOptions};
 use crate::error::{Kind, Result, Wrap};
 use crate::state::{Entry, Lock};
@@ -22,8 +23,8 @@ struct Row {
     bundle: String,
     rootfs: String,
     created: String,
-    #[serde(skip_serializing_if = "std::collections::BTreeMap::is_empty")]
-    annotations: std::collections::BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    annotations: BTreeMap<String, String>,
     owner: String,
 }
 
@@ -32,7 +33,8 @@ pub(super) fn list(context: &Context, options: &ListOptions) -> Result<()> {
     let text = if options.quiet {
         ids.iter().map(|id| format!("{id}\n")).collect()
     } else {
-        let rows = ids.iter().filter_map(|id| row(context, id).transpose()).collect::<Result<Vec<_>>>()?;
+        let mut owners = Owners::default();
+        let rows = ids.iter().filter_map(|id| row(context, id, &mut owners).transpose()).collect::<Result<Vec<_>>>()?;
         match options.format {
             Format::Table => table(&rows),
             Format::Json => json(&rows)?,
@@ -42,8 +44,18 @@ pub(super) fn list(context: &Context, options: &ListOptions) -> Result<()> {
     stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).wrap("write(stdout)")
 }
 
+/// Names of users, each looked up once.
+#[derive(Default)]
+struct Owners(BTreeMap<u32, String>);
+
+impl Owners {
+    fn name(&mut self, uid: u32) -> String {
+        self.0.entry(uid).or_insert_with(|| owner(uid)).clone()
+    }
+}
+
 /// `None` for one that was deleted meanwhile, or whose `create` has just begun. A damaged one is told, and not the end.
-fn row(context: &Context, id: &str) -> Result<Option<Row>> {
+fn row(context: &Context, id: &str, owners: &mut Owners) -> Result<Option<Row>> {
     match context.store.find(id, Lock::None) {
         Ok(Entry { dir, record }) => {
             let entry = Entry { dir, record };
@@ -59,7 +71,7 @@ fn row(context: &Context, id: &str) -> Result<Option<Row>> {
                 rootfs: record.rootfs.display().to_string(),
                 created: created(record.created),
                 annotations: record.annotations,
-                owner: record.owner.to_string(),
+                owner: owners.name(record.owner),
             }))
         }
         Err(error) if error.what() == Kind::NotFound => Ok(None),
@@ -85,7 +97,7 @@ fn table(rows: &[Row]) -> String {
             row.status.to_owned(),
             row.bundle.clone(),
             row.created.clone(),
-            format!("#{}", row.owner),
+            row.owner.clone(),
         ]
     });
     let lines: Vec<_> = std::iter::once(head).chain(cells).collect();

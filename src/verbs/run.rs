@@ -7,7 +7,7 @@ use crate::cli::RunOptions;
 use crate::error::Result;
 use crate::spawn::create::{Created, StartBy};
 use crate::spawn::descriptors::Inherited;
-use crate::spawn::foreground::{self, Signals};
+use crate::spawn::foreground::{Foreground, Signals};
 
 /// Gives the program's exit status in the foreground, 0 when detached.
 pub(super) fn run(context: &Context, options: &RunOptions, inherited: Inherited) -> Result<u8> {
@@ -18,20 +18,25 @@ pub(super) fn run(context: &Context, options: &RunOptions, inherited: Inherited)
         Ends::Foreground => Some(Signals::block()?),
         Ends::Detached => None,
     };
-    let created = prepared.make(context, &options.create, StartBy::Runtime)?;
-    let started = write_pid_file(options.create.pid_file.as_deref(), created.child.pid).and_then(|()| created.start());
-    if let Err(error) = started {
-        return Err(created.unwind(error));
-    }
-    start::poststart(&created.record, created.child.pid);
-    match signals {
-        Some(signals) => wait(created, &signals, options),
-        None => Ok(0),
+    let mut created = prepared.make(context, &options.create, StartBy::Runtime)?;
+    match start(&mut created, options, signals) {
+        Ok(Some(foreground)) => wait(&created, foreground, options),
+        Ok(None) => Ok(0),
+        Err(error) => Err(created.unwind(error)),
     }
 }
 
-fn wait(mut created: Created, signals: &Signals, options: &RunOptions) -> Result<u8> {
-    let status = foreground::wait(&created.child, signals, created.terminal.take());
+fn start(created: &mut Created, options: &RunOptions, signals: Option<Signals>) -> Result<Option<Foreground>> {
+    let terminal = created.terminal.take();
+    let foreground = signals.map(|signals| Foreground::new(signals, terminal)).transpose()?;
+    write_pid_file(options.create.pid_file.as_deref(), created.child.pid)?;
+    created.start()?;
+    start::poststart(&created.record, created.child.pid);
+    Ok(foreground)
+}
+
+fn wait(created: &Created, foreground: Foreground, options: &RunOptions) -> Result<u8> {
+    let status = foreground.wait(&created.child);
     if options.keep {
         return status;
     }

@@ -8,6 +8,7 @@ use super::Context;
 use super::container::{live_pid, status};
 use crate::cli::StateOptions;
 use crate::error::{Result, Wrap};
+use crate::passwd;
 use crate::state::{Entry, Lock, State};
 use crate::timestamp::{Precision, rfc3339};
 
@@ -29,7 +30,7 @@ impl<'a> Shown<'a> {
             state: record.state(status, Some(live_pid(record, status).unwrap_or(0))),
             rootfs: &record.rootfs,
             created: created(record.created),
-            owner: String::new(),
+            owner: owner(record.owner),
         }
     }
 }
@@ -37,6 +38,12 @@ impl<'a> Shown<'a> {
 pub(super) fn created((seconds, nanoseconds): (i64, u32)) -> String {
     let since = std::time::Duration::new(seconds.max(0) as u64, nanoseconds);
     rfc3339(std::time::UNIX_EPOCH + since, Precision::Nanoseconds)
+}
+
+/// The user's name on the host, or the number where it has none.
+pub(super) fn owner(uid: u32) -> String {
+    let user = std::fs::File::open("/etc/passwd").ok().and_then(|file| passwd::find(file, uid));
+    user.map_or_else(|| format!("#{uid}"), |user| String::from_utf8_lossy(&user.name).into_owned())
 }
 
 pub(super) fn state(context: &Context, options: &StateOptions) -> Result<()> {
