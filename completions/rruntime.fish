@@ -52,6 +52,10 @@ complete -c rruntime -n "__fish_rruntime_needs_command" -f -a "delete" -d 'Remov
 complete -c rruntime -n "__fish_rruntime_needs_command" -f -a "state" -d 'Print a container\'s state as JSON'
 complete -c rruntime -n "__fish_rruntime_needs_command" -f -a "list" -d 'Print all containers'
 complete -c rruntime -n "__fish_rruntime_needs_command" -f -a "ps" -d 'Print the processes of a container'
+complete -c rruntime -n "__fish_rruntime_needs_command" -f -a "pause" -d 'Freeze all processes of a container'
+complete -c rruntime -n "__fish_rruntime_needs_command" -f -a "resume" -d 'Let a paused container run on'
+complete -c rruntime -n "__fish_rruntime_needs_command" -f -a "update" -d 'Change the resource limits of a container'
+complete -c rruntime -n "__fish_rruntime_needs_command" -f -a "events" -d 'Print statistics and out-of-memory events as lines of JSON'
 complete -c rruntime -n "__fish_rruntime_needs_command" -f -a "spec" -d 'Write a first config.json'
 complete -c rruntime -n "__fish_rruntime_needs_command" -f -a "features" -d 'Print what this runtime supports as JSON'
 complete -c rruntime -n "__fish_rruntime_using_subcommand create" -s b -l bundle -d 'directory of the bundle (default: the current directory)' -r -f -a "(__fish_complete_directories)"
@@ -109,6 +113,31 @@ complete -c rruntime -n "__fish_rruntime_using_subcommand list" -s h -l help -d 
 complete -c rruntime -n "__fish_rruntime_using_subcommand ps" -s f -l format -d 'what to print (default: table)' -r -f -a "table\t''
 json\t''"
 complete -c rruntime -n "__fish_rruntime_using_subcommand ps" -s h -l help -d 'print help and exit'
+complete -c rruntime -n "__fish_rruntime_using_subcommand pause" -s h -l help -d 'print help and exit'
+complete -c rruntime -n "__fish_rruntime_using_subcommand resume" -s h -l help -d 'print help and exit'
+complete -c rruntime -n "__fish_rruntime_using_subcommand update" -s r -l resources -d 'JSON file with a resources object, - for stdin; the limits below are ignored then' -r -F
+complete -c rruntime -n "__fish_rruntime_using_subcommand update" -l blkio-weight -d 'weight of block I/O, 10 to 1000' -r -f
+complete -c rruntime -n "__fish_rruntime_using_subcommand update" -l cpu-period -d 'period of the CPU limit in microseconds' -r -f
+complete -c rruntime -n "__fish_rruntime_using_subcommand update" -l cpu-quota -d 'CPU time in each period in microseconds, -1 for no limit' -r -f
+complete -c rruntime -n "__fish_rruntime_using_subcommand update" -l cpu-burst -d 'unused CPU time that may be used later, in microseconds' -r -f
+complete -c rruntime -n "__fish_rruntime_using_subcommand update" -l cpu-share -d 'share of the CPU relative to others' -r -f
+complete -c rruntime -n "__fish_rruntime_using_subcommand update" -l cpu-rt-period -d 'period of the realtime limit in microseconds' -r -f
+complete -c rruntime -n "__fish_rruntime_using_subcommand update" -l cpu-rt-runtime -d 'realtime CPU time in each period in microseconds' -r -f
+complete -c rruntime -n "__fish_rruntime_using_subcommand update" -l cpu-idle -d '1: run only when nobody else wants the CPU' -r -f
+complete -c rruntime -n "__fish_rruntime_using_subcommand update" -l cpuset-cpus -d 'CPUs to use: 0-3,7' -r -f
+complete -c rruntime -n "__fish_rruntime_using_subcommand update" -l cpuset-mems -d 'memory nodes to use: 0-1' -r -f
+complete -c rruntime -n "__fish_rruntime_using_subcommand update" -l memory -d 'memory limit, with k, m, g if need be, -1 for no limit' -r -f
+complete -c rruntime -n "__fish_rruntime_using_subcommand update" -l memory-reservation -d 'memory to keep to when it is scarce' -r -f
+complete -c rruntime -n "__fish_rruntime_using_subcommand update" -l memory-swap -d 'limit of memory and swap together, -1 for no limit' -r -f
+complete -c rruntime -n "__fish_rruntime_using_subcommand update" -l kernel-memory -d 'without effect on today\'s kernels' -r -f
+complete -c rruntime -n "__fish_rruntime_using_subcommand update" -l kernel-memory-tcp -d 'without effect on today\'s kernels' -r -f
+complete -c rruntime -n "__fish_rruntime_using_subcommand update" -l pids-limit -d 'number of tasks, -1 for no limit' -r -f
+complete -c rruntime -n "__fish_rruntime_using_subcommand update" -l l3-cache-schema -d 'Intel RDT: share of the L3 cache' -r -f
+complete -c rruntime -n "__fish_rruntime_using_subcommand update" -l mem-bw-schema -d 'Intel RDT: share of the memory bandwidth' -r -f
+complete -c rruntime -n "__fish_rruntime_using_subcommand update" -s h -l help -d 'print help and exit'
+complete -c rruntime -n "__fish_rruntime_using_subcommand events" -l interval -d 'time between two statistics: 500ms, 5s, 1m30s (default: 5s)' -r -f
+complete -c rruntime -n "__fish_rruntime_using_subcommand events" -l stats -d 'print the statistics once and exit'
+complete -c rruntime -n "__fish_rruntime_using_subcommand events" -s h -l help -d 'print help and exit'
 complete -c rruntime -n "__fish_rruntime_using_subcommand spec" -s b -l bundle -d 'directory of the bundle (default: the current directory)' -r -f -a "(__fish_complete_directories)"
 complete -c rruntime -n "__fish_rruntime_using_subcommand spec" -s f -l file -d 'write to FILE instead of config.json' -r -F
 complete -c rruntime -n "__fish_rruntime_using_subcommand spec" -l rootless -d 'for a container of an ordinary user'

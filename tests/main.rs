@@ -28,6 +28,7 @@ mod mounts;
 mod namespaces;
 mod process;
 mod reports;
+mod resources;
 mod rootfs;
 mod rootless;
 mod security;
@@ -47,6 +48,7 @@ fn main() {
         namespaces::TESTS,
         process::TESTS,
         reports::TESTS,
+        resources::TESTS,
         rootfs::TESTS,
         rootless::TESTS,
         security::TESTS,

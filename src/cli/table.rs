@@ -358,7 +358,7 @@ pub(super) const COMMANDS: &[Verb] = &[
         flags: &[],
         operands: Operands::Id,
         examples: &[("Freeze a container", "rruntime pause web1")],
-        supported: false,
+        supported: true,
     },
     Verb {
         name: "resume",
@@ -367,7 +367,7 @@ pub(super) const COMMANDS: &[Verb] = &[
         flags: &[],
         operands: Operands::Id,
         examples: &[("Let it run on", "rruntime resume web1")],
-        supported: false,
+        supported: true,
     },
     Verb {
         name: "update",
@@ -379,7 +379,7 @@ pub(super) const COMMANDS: &[Verb] = &[
             ("Half a CPU and 512 MiB", "rruntime update --cpu-quota 50000 --cpu-period 100000 --memory 512m web1"),
             ("From a file", "rruntime update --resources limits.json web1"),
         ],
-        supported: false,
+        supported: true,
     },
     Verb {
         name: "events",
@@ -388,7 +388,7 @@ pub(super) const COMMANDS: &[Verb] = &[
         flags: &[EVENTS],
         operands: Operands::Id,
         examples: &[("Each second", "rruntime events --interval 1s web1"), ("Once", "rruntime events --stats web1")],
-        supported: false,
+        supported: true,
     },
     Verb {
         name: "checkpoint",
