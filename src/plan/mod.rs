@@ -22,7 +22,7 @@ mod namespaces;
 mod paths;
 mod process;
 mod report;
-mod resources;
+pub(crate) mod resources;
 mod scheduling;
 mod sysctl;
 

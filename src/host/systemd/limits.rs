@@ -11,6 +11,7 @@ use super::property::{Property, overlay};
 use super::wire::Value;
 use super::{Controllers, Facts, unified};
 use crate::error::{Error, Faults, Result};
+use crate::plan::resources::{cpu_weight, io_weight};
 
 /// What systemd takes for no limit.
 pub const INFINITY: u64 = u64::MAX;
@@ -82,7 +83,7 @@ fn add_cpu(facts: &Facts, cpu: &LinuxCpu, out: &mut Vec<Property>) -> Result<()>
         (Controllers::V2, _) if cpu.idle() == Some(1) && facts.version >= 252 => {
             out.push(Property::u64("CPUWeight", 0))
         }
-        (Controllers::V2, Some(shares)) => out.push(Property::u64("CPUWeight", weight_of_shares(shares))),
+        (Controllers::V2, Some(shares)) => out.push(Property::u64("CPUWeight", cpu_weight(shares))),
         (_, None) => {}
     }
     let period = cpu.period().filter(|&period| period != 0);
@@ -123,51 +124,32 @@ pub fn add_quota(facts: &Facts, quota: Option<i64>, period: Option<u64>, out: &m
     out.push(Property::u64("CPUQuotaPerSecUSec", per_second));
 }
 
-/// v1's shares (2 to 262144, 1024 by default) as v2's weight (1 to 10000, 100 by default), so that the minimum, the
-/// default and the maximum of one are those of the other: 10^((l² + 125 l) / 612 - 7/34) with l = log2(shares).
-/// Source: kubernetes/enhancements KEP-2254 and the runtimes that follow its corrected formula.
-pub fn weight_of_shares(shares: u64) -> u64 {
-    match shares {
-        0..=2 => 1,
-        262_144.. => 10_000,
-        _ => {
-            let l = (shares as f64).log2();
-            let exponent = (l * l + 125.0 * l) / 612.0 - 7.0 / 34.0;
-            (10f64.powf(exponent).ceil() as u64).clamp(1, 10_000)
-        }
-    }
-}
-
-/// `0-2,7` as one bit for each number, the lowest in the first byte.
+/// `0-2,7` as one bit for each number, the lowest in the first byte; `0-31:2/16` is the first 2 of every 16.
 pub fn bit_set(list: &str) -> Result<Vec<u8>, String> {
     /// More than any kernel's CONFIG_NR_CPUS; what is beyond is a mistake and would cost memory.
     const MAX: usize = 8192;
+    let wrong = |fault: String| format!("{list:?} is no list like 0-2,7: {fault}");
     let number = |text: &str| {
-        let text = text.trim();
         let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
         let value = text.parse().ok().filter(|&n: &usize| digits && n < MAX);
-        value.ok_or_else(|| format!("{list:?} is no list like 0-2,7: {text:?} is no number below {MAX}"))
+        value.ok_or_else(|| wrong(format!("{text:?} is no number below {MAX}")))
     };
     let mut bits = Vec::new();
-    // The kernel takes a comma at the end as well (bitmap_parselist), and so the files would.
-    for range in list.split(',').map(str::trim).filter(|range| !range.is_empty()) {
-        let (first, last) = match range.split_once('-') {
-            Some((first, last)) => (number(first)?, number(last)?),
-            None => (number(range)?, number(range)?),
+    for part in list.trim().split(',') {
+        let (range, stride) = part.split_once(':').map_or((part, None), |(range, stride)| (range, Some(stride)));
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        let (first, last) = (number(first)?, number(last)?);
+        let (used, group) = match stride.map(|stride| stride.split_once('/').unwrap_or((stride, ""))) {
+            Some((used, group)) => (number(used)?, number(group)?),
+            None => (1, 1),
         };
-        if first > last {
-            return Err(format!("{list:?} is no list like 0-2,7: {range} goes backwards"));
+        if first > last || used > group || group == 0 {
+            return Err(wrong(format!("{part} goes backwards")));
         }
         bits.resize(bits.len().max(last / 8 + 1), 0u8);
-        (first..=last).for_each(|n| bits[n / 8] |= 1 << (n % 8));
+        (first..=last).filter(|n| (n - first) % group < used).for_each(|n| bits[n / 8] |= 1 << (n % 8));
     }
-    if bits.is_empty() { Err(format!("{list:?} is no list like 0-2,7: it is empty")) } else { Ok(bits) }
-}
-
-/// blkio's weight (10 to 1000) as io's (1 to 10000).
-pub fn io_weight(weight: u16) -> u64 {
-    let weight = u64::from(weight.clamp(10, 1000));
-    1 + (weight - 10) * 9999 / 990
+    Ok(bits)
 }
 
 /// The names of one kind of limit on a device, for v1 and for v2.
@@ -176,7 +158,8 @@ type Names = (Option<&'static str>, &'static str);
 fn add_io(facts: &Facts, io: &LinuxBlockIo, out: &mut Vec<Property>) {
     let weight = |weight: u16| match facts.controllers {
         Controllers::V1 => u64::from(weight),
-        Controllers::V2 => io_weight(weight),
+        // The kernel's least is 10; what is below was refused when the files were planned.
+        Controllers::V2 => io_weight(weight.max(10)).into(),
     };
     let pick = |(v1, v2): Names| match facts.controllers {
         Controllers::V1 => v1,

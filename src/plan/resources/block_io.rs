@@ -139,6 +139,6 @@ impl Planner<'_> {
 
 /// blkio's 10 to 1000 as io.weight's 1 to 10000, in a straight line (runtime-spec, config-linux.md leaves it open;
 /// crun and runc do this).
-fn io_weight(weight: u16) -> u32 {
+pub(crate) fn io_weight(weight: u16) -> u32 {
     1 + (u32::from(weight) - 10) * 9999 / 990
 }

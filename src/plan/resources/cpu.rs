@@ -143,7 +143,7 @@ impl Planner<'_> {
 /// Both have a minimum, a default and a maximum (2, 1024, 262144; 1, 100, 10000), and a parabola in the logarithms
 /// goes through all three: `log10(weight) = (l² + 125·l) / 612 − 7/34` with `l = log2(shares)`. A straight line from
 /// minimum to maximum, as it was done before, made the default of 1024 a weight of 39.
-fn weight(shares: u64) -> u64 {
+pub(crate) fn weight(shares: u64) -> u64 {
     if shares <= MIN_SHARES {
         return 1;
     }

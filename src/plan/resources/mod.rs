@@ -11,6 +11,9 @@ pub(super) mod merge;
 mod others;
 mod unified;
 
+pub(crate) use block_io::io_weight;
+pub(crate) use cpu::weight as cpu_weight;
+
 use std::borrow::Cow;
 use std::fmt::Display;
 

@@ -129,10 +129,15 @@ fn what_cannot_be_is_told_with_its_place() {
 }
 
 #[test]
-fn shares_keep_their_minimum_default_and_maximum() {
-    for (shares, weight) in [(1, 1), (2, 1), (3, 2), (1024, 100), (2048, 174), (262_144, 10_000), (u64::MAX, 10_000)] {
-        assert_eq!(weight_of_shares(shares), weight, "{shares}");
+fn lists_become_bits() {
+    for (list, expected) in
+        [("0", &[1][..]), ("0-2,8\n", &[7, 1]), ("1,3", &[0b1010]), ("0-15:2/8", &[3, 3]), ("4-7:1/2", &[0b0101_0000])]
+    {
+        assert_eq!(bit_set(list).unwrap(), expected, "{list}");
     }
-    let weights: Vec<_> = (2..=262_144).map(weight_of_shares).collect();
-    assert!(weights.is_sorted());
+    for bad in
+        ["", ",", "0-", "-1", "3-1", "a", "0,,1", "+1", "0-3:5", "0-3:3/2", "0-3:0/0", "0 1", "8192", "0-3:1/2/3"]
+    {
+        assert!(bit_set(bad).is_err(), "{bad}");
+    }
 }
