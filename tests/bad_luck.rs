@@ -251,7 +251,10 @@ fn init_killed_while_created() {
 }
 
 fn program_that_stops_itself() {
-    let container = Container::started(Bundle::new().sh("kill -STOP $$; exit 3"));
+    // As pid 1 of a namespace it would be safe from its own signals.
+    let container = Container::started(Bundle::new().without_namespace("pid").sh("kill -STOP $$; exit 3"));
+    let stat = format!("/proc/{}/stat", container.pid());
+    wait_until("it is stopped", || fs::read_to_string(&stat).unwrap().contains(") T "));
     assert_eq!(container.status(), "running");
     container.delete_force();
     container.assert_gone();

@@ -51,7 +51,8 @@ impl User {
         let home = scratch::new_dir("home");
         let root = home.join("root");
         fs::create_dir(&root).unwrap();
-        let runtime = home.join(runtime::path().file_name().unwrap());
+        fs::create_dir(home.join("bin")).unwrap();
+        let runtime = home.join("bin").join(runtime::path().file_name().unwrap());
         fs::copy(runtime::path(), &runtime).unwrap();
         fs::set_permissions(&runtime, fs::Permissions::from_mode(0o755)).unwrap();
         chown(&home, Some(USER), Some(USER)).unwrap();

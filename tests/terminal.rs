@@ -148,7 +148,7 @@ fn contract_13_foreground_terminal_is_relayed() {
 
 fn contract_13_foreground_terminal_follows_the_size() {
     let container = Container::new(
-        terminal().sh("until stty size 2>/dev/null; do sleep 0.01; done; trap 'echo size $(stty size)' WINCH; echo ready; while :; do sleep 0.02; done"),
+        terminal().sh("until s=$(stty size 2>/dev/null) && [ -n \"$s\" ]; do sleep 0.01; done; echo $s; trap 'echo size $(stty size)' WINCH; echo ready; while :; do sleep 0.02; done"),
     );
     let mut terminal = Terminal::new();
     terminal.resize(33, 111);
@@ -207,7 +207,7 @@ fn contract_13_foreground_exec_relays_a_terminal() {
     let call = terminal.start(container.exec_with(["--tty"]).args([
         "sh",
         "-c",
-        "tty; until stty size 2>/dev/null; do sleep 0.01; done; read line; exit $line",
+        "tty; until s=$(stty size 2>/dev/null) && [ -n \"$s\" ]; do sleep 0.01; done; echo $s; read line; exit $line",
     ]));
     terminal.expect("/dev/pts/0");
     terminal.expect("21 71");

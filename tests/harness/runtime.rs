@@ -48,6 +48,14 @@ pub fn ours_only(reason: &str) {
     }
 }
 
+/// The scenario is of a command that another issue brings: it runs as soon as `--help` lists the command.
+pub fn needs_command(command: &str) {
+    let help = super::Call::new(path()).arg("--help").run().stdout;
+    if !help.lines().any(|line| line.split_whitespace().next() == Some(command)) {
+        panic_any(NotRun::OtherRuntime(format!("it has no command {command}")));
+    }
+}
+
 /// A peer is known to do this otherwise: by mistake, or because the version in Debian 12 is too old.
 pub fn differs_on(runtime: Runtime, reason: &str) {
     if current() == runtime {
