@@ -106,7 +106,6 @@ fn config_that_is_deep() {
 }
 
 fn config_that_is_huge() {
-    differs_on(Runtime::Crun, "1.8.1 is not asked");
     let mut bundle = Bundle::new().sh("echo ran");
     let annotations: serde_json::Map<String, Value> =
         (0..10_000).map(|n| (format!("org.example.{n}"), json!("x".repeat(1000)))).collect();
@@ -327,7 +326,6 @@ fn strings_with_nul_bytes() {
 
 /// CVE-2021-43784: a length that overflowed in what is sent to init.
 fn long_lists_cve_2021_43784() {
-    differs_on(Runtime::Crun, "1.8.1 is not asked");
     let groups: Vec<u32> = (1..40_000).collect();
     assert_eq!(Bundle::new().set("/process/user/additionalGids", json!(groups)).sh("id -G | wc -w").prints(), "40000");
     let env: Vec<String> = (0..3000).map(|n| format!("NAME{n}={}", "x".repeat(100))).collect();

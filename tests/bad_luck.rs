@@ -9,7 +9,7 @@ use nix::sys::signal::Signal;
 
 use crate::harness::runtime::{Runtime, is_ours};
 use crate::harness::view::Mounted;
-use crate::harness::{Bundle, Container, differs_on, leftovers, ours_only, reaper, scratch, wait_until};
+use crate::harness::{Bundle, Call, Container, differs_on, leftovers, ours_only, reaper, scratch, wait_until};
 use crate::tests;
 
 tests![
@@ -276,14 +276,13 @@ fn cgroup_that_was_removed_from_outside() {
 /// `delete --force` kills what somebody has put into the container's cgroup, or says that it is busy; it never hangs.
 fn cgroup_with_a_further_process_in_it() {
     let container = Container::started(Bundle::new().sleeping());
-    let mut sleeper = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+    let sleeper = Call::new("sleep").arg("1000").start();
     let name = container.bundle.config["linux"]["cgroupsPath"].as_str().unwrap().trim_start_matches('/');
     for cgroup in leftovers::cgroups(name) {
-        fs::write(cgroup.join("cgroup.procs"), sleeper.id().to_string()).unwrap();
+        fs::write(cgroup.join("cgroup.procs"), sleeper.pid().to_string()).unwrap();
     }
     let output = container.call(["delete", "--force", &container.id]).run();
-    let _ = sleeper.kill(); // delete may have killed it
-    sleeper.wait().unwrap();
+    drop(sleeper);
     if !output.status.success() {
         output.fails();
     }

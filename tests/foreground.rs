@@ -10,7 +10,7 @@ use nix::sys::signal::Signal;
 use crate::harness::call::Running;
 use crate::harness::container::{lives, wait_prints};
 use crate::harness::runtime::Runtime;
-use crate::harness::{Bundle, Container, differs_on, leftovers, ours_only, scratch, wait_until};
+use crate::harness::{Bundle, Container, differs_on, leftovers, scratch, wait_until};
 use crate::tests;
 
 tests![

@@ -184,7 +184,6 @@ fn tree() -> (std::path::PathBuf, Mounted, Mounted) {
 }
 
 fn options_recursive_read_only() {
-    differs_on(Runtime::Crun, "1.8.1 is not asked");
     let (top, inner, outer) = tree();
     let info = mountinfo(Bundle::new().bind(&top, "/mnt", &["rbind", "rro", "rnosuid", "rnodev", "rnoexec"]));
     row(&info, "/mnt").has(&["ro", "nosuid", "nodev", "noexec"]);
@@ -312,7 +311,6 @@ fn missing_targets_are_made_with_mode_0755() {
 }
 
 fn relative_destination_is_taken_from_the_root() {
-    differs_on(Runtime::Crun, "1.8.1 is not asked");
     let output =
         Bundle::new().mount("mnt/relative", "tmpfs", "tmpfs", &[]).args(["cat", "/proc/self/mountinfo"]).run().ok();
     assert_eq!(row(&output.stdout, "/mnt/relative").kind, "tmpfs");

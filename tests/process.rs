@@ -264,7 +264,6 @@ fn stat_field(stat: &str, number: usize) -> i64 {
 
 fn scheduler_batch() {
     differs_on(Runtime::Runc, "1.1.5 knows no scheduler");
-    differs_on(Runtime::Crun, "1.8.1 is tried with FIFO only");
     let bundle = Bundle::new().args(["cat", "/proc/self/stat"]);
     let stat = bundle.set("/process/scheduler", json!({"policy": "SCHED_BATCH", "nice": 5})).prints();
     assert_eq!((stat_field(&stat, 41), stat_field(&stat, 19)), (3, 5));

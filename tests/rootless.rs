@@ -301,7 +301,6 @@ fn rootless_hostname_and_loopback() {
 
 fn rootless_joins_a_namespace_of_its_own() {
     differs_on(Runtime::Runc, "1.1.5 wants mappings beside the path");
-    differs_on(Runtime::Crun, "1.8.1 is not asked");
     let user = User::new();
     let container = Detached::new(&user, &bundle().sleeping());
     let pid = container.state()["pid"].to_string();

@@ -313,7 +313,6 @@ fn cve_2024_21626_cwd_through_a_link_in_the_image() {
 
 fn cve_2025_31133_masked_path_with_a_fake_null() {
     differs_on(Runtime::Runc, "1.1.5 is open to it");
-    differs_on(Runtime::Crun, "1.8.1 is not asked");
     let bundle = Bundle::new()
         .without_mount("/dev")
         .without_mount("/dev/pts")
