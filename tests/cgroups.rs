@@ -5,8 +5,8 @@ use std::fs;
 use serde_json::json;
 
 use crate::harness::runtime::needs_command;
-use crate::harness::view::{Layout, View, layout};
-use crate::harness::{Bundle, Container, Output, leftovers, needs, scratch, wait_until};
+use crate::harness::view::{Layout, View, layout, needs_v1};
+use crate::harness::{Bundle, Container, Output, leftovers, scratch, wait_until};
 use crate::mounts::{mountinfo, row, rows};
 use crate::tests;
 
@@ -209,7 +209,7 @@ fn mount_of_cgroup2_by_its_own_name() {
 }
 
 fn sub_cgroups_are_removed_with_the_container() {
-    needs(layout() != Layout::V2, "cgroup v1 hierarchies");
+    needs_v1();
     let container = Container::started(with_mount(Bundle::new(), &OPTIONS).sleeping());
     container.exec_sh("mkdir -p /sys/fs/cgroup/memory/sub/sub /sys/fs/cgroup/pids/sub; sleep 1000 </dev/null >/dev/null 2>&1 & echo $! > /sys/fs/cgroup/pids/sub/cgroup.procs");
     container.delete_force();
@@ -309,7 +309,7 @@ fn limits(container: &Container) -> (String, String) {
 
 fn limited() -> Container {
     needs_command("update");
-    needs(layout() != Layout::V2, "cgroup v1 hierarchies");
+    needs_v1();
     let resources = json!({"pids": {"limit": 50}, "memory": {"limit": 67_108_864}});
     let container = Container::started(Bundle::new().set("/linux/resources", resources).sleeping());
     assert_eq!(limits(&container), ("50".to_owned(), "67108864".to_owned()));

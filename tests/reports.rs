@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::harness::container::call_in;
 use crate::harness::runtime::{Runtime, is_ours};
-use crate::harness::{Bundle, Container, differs_on, ours_only, scratch};
+use crate::harness::{Bundle, Container, differs_on, ours_only, scratch, wait_until};
 use crate::tests;
 
 tests![
@@ -224,6 +224,9 @@ fn contract_18_features_mount_options_are_taken() {
 
 fn contract_22_ps_prints_a_table() {
     let container = Container::started(Bundle::new().sleeping());
+    if !is_ours() {
+        wait_until("the program runs", || container.verb("ps").ok().stdout.contains("sleep"));
+    }
     let output = container.verb("ps").ok();
     let lines: Vec<&str> = output.stdout.lines().collect();
     assert_eq!(lines.len(), 2, "{}", output.stdout);
@@ -233,7 +236,7 @@ fn contract_22_ps_prints_a_table() {
 
 fn contract_22_ps_prints_pids() {
     let container = Container::started(Bundle::new().sh("sleep 1000 & sleep 1000 & wait"));
-    crate::harness::wait_until("all have started", || {
+    wait_until("all have started", || {
         container.call(["ps", "-f", "json", &container.id]).ok().json().as_array().unwrap().len() == 3
     });
     let pids = container.call(["ps", "--format", "json", &container.id]).ok().json();

@@ -16,11 +16,13 @@ pub fn mounts() -> Vec<String> {
     text.lines().filter_map(|line| line.split(' ').nth(4)).map(str::to_owned).collect()
 }
 
-/// All cgroup hierarchies of this mount namespace.
+/// All cgroup hierarchies of this mount namespace that no other mount hides.
 pub fn hierarchies() -> Vec<PathBuf> {
     let text = fs::read_to_string("/proc/self/mountinfo").expect("read mountinfo");
     let is_cgroup = |line: &&str| line.split(" - ").nth(1).is_some_and(|rest| rest.starts_with("cgroup"));
-    text.lines().filter(is_cgroup).filter_map(|line| line.split(' ').nth(4)).map(PathBuf::from).collect()
+    let paths = text.lines().filter(is_cgroup).filter_map(|line| line.split(' ').nth(4)).map(PathBuf::from);
+    let visible: BTreeSet<PathBuf> = paths.filter(|path| path.join("cgroup.procs").exists()).collect();
+    visible.into_iter().collect()
 }
 
 /// Cgroups whose own name contains `name`, in any hierarchy, to the depth a runtime puts them.

@@ -35,7 +35,7 @@ macro_rules! tests {
 const LIMIT: Duration = Duration::from_secs(120);
 const PASSED: i32 = 0;
 const FAILED: i32 = 101;
-const OTHER_RUNTIME: i32 = 77;
+const ELSEWHERE: i32 = 77;
 const LACKING: i32 = 78;
 
 pub fn main(modules: &[&[Test]]) {
@@ -96,7 +96,7 @@ impl Options {
 enum Verdict {
     Passed,
     Failed(String),
-    OtherRuntime(String),
+    Elsewhere(String),
     Lacking(String),
 }
 
@@ -182,11 +182,9 @@ fn run_one(name: &str, dir: &Path) -> Report {
     let reason = fs::read_to_string(dir.join("reason")).unwrap_or_default();
     let verdict = match status {
         Some(PASSED) => Verdict::Passed,
-        Some(OTHER_RUNTIME) => Verdict::OtherRuntime(reason),
+        Some(ELSEWHERE) => Verdict::Elsewhere(reason),
         Some(LACKING) => Verdict::Lacking(reason),
-        Some(_) if known_difference(name).is_some() => {
-            Verdict::OtherRuntime(known_difference(name).unwrap_or_default())
-        }
+        Some(_) if known_difference(name).is_some() => Verdict::Elsewhere(known_difference(name).unwrap_or_default()),
         Some(_) => Verdict::Failed(fs::read_to_string(dir.join("log")).unwrap_or_default()),
         None => Verdict::Failed(format!(
             "did not end within {} s\n{}",
@@ -237,7 +235,7 @@ fn tell(report: &Report, show_output: bool, dir: &Path) {
     let said = match &report.verdict {
         Verdict::Passed => "ok".to_owned(),
         Verdict::Failed(_) => "FAILED".to_owned(),
-        Verdict::OtherRuntime(why) => format!("not run: {why}"),
+        Verdict::Elsewhere(why) => format!("not run: {why}"),
         Verdict::Lacking(why) => format!("NOT RUN, lacking: {why}"),
     };
     let mut out = std::io::stdout().lock();
@@ -254,13 +252,13 @@ fn summarize(reports: &[Report], known: usize, took: Duration) -> i32 {
         match &report.verdict {
             Verdict::Passed => passed += 1,
             Verdict::Failed(log) => failed.push((&report.name, log)),
-            Verdict::OtherRuntime(why) => other.push((&report.name, why)),
+            Verdict::Elsewhere(why) => other.push((&report.name, why)),
             Verdict::Lacking(why) => lacking.push((&report.name, why)),
         }
     }
     failed.iter().for_each(|(name, log)| println!("\n---- {name} ----\n{}", log.trim_end()));
     if !other.is_empty() {
-        println!("\nnot for this runtime:");
+        println!("\nnot for this runtime or host:");
         other.iter().for_each(|(name, why)| println!("    {name}: {why}"));
     }
     if !lacking.is_empty() {
@@ -273,7 +271,7 @@ fn summarize(reports: &[Report], known: usize, took: Duration) -> i32 {
     }
     let good = failed.is_empty() && (lacking.is_empty() || may_skip);
     println!(
-        "\ntest result: {}. {passed} passed; {} failed; {} not for this runtime; {} lacking something; {} filtered out; \
+        "\ntest result: {}. {passed} passed; {} failed; {} not for this runtime or host; {} lacking something; {} filtered out; \
          finished in {:.2}s\n",
         if good { "ok" } else { "FAILED" },
         failed.len(),
@@ -303,11 +301,13 @@ fn one(modules: &[&[Test]], wanted: &str, dir: &Path) -> ! {
     let left = leftovers::of_test(&before);
     let status = match outcome {
         Err(payload) => match payload.downcast_ref::<NotRun>() {
-            Some(NotRun::OtherRuntime(why)) => not_run(dir, why, OTHER_RUNTIME),
+            Some(NotRun::Elsewhere(why)) => not_run(dir, why, ELSEWHERE),
             Some(NotRun::Lacking(why)) => not_run(dir, why, LACKING),
             None => FAILED,
         },
         Ok(()) if left.is_empty() => PASSED,
+        // That nothing is left is our promise; of a peer it is told.
+        Ok(()) if !runtime::is_ours() => not_run(dir, &format!("passes, and leaves {}", left.join(", ")), ELSEWHERE),
         Ok(()) => {
             eprintln!("the test passes, but leaves behind:");
             FAILED

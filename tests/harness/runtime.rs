@@ -16,8 +16,8 @@ pub enum Runtime {
 /// Why a test did not run. Thrown as a panic's payload, so that guards are dropped on the way.
 #[derive(Debug, Clone)]
 pub enum NotRun {
-    /// The scenario is not this runtime's business: fine.
-    OtherRuntime(String),
+    /// The scenario is not this runtime's or this host's business: fine.
+    Elsewhere(String),
     /// The machine lacks something: a failure, unless RRUNTIME_TEST_MAY_SKIP is set.
     Lacking(String),
 }
@@ -41,10 +41,15 @@ pub fn is_ours() -> bool {
     current() == Runtime::Ours
 }
 
+/// The scenario is meant for another runtime or another kind of host.
+pub fn elsewhere(reason: &str) {
+    panic_any(NotRun::Elsewhere(reason.into()));
+}
+
 /// The scenario checks what only we promise (a text, a flag, something no peer does).
 pub fn ours_only(reason: &str) {
     if !is_ours() {
-        panic_any(NotRun::OtherRuntime(reason.into()));
+        panic_any(NotRun::Elsewhere(reason.into()));
     }
 }
 
@@ -52,14 +57,14 @@ pub fn ours_only(reason: &str) {
 pub fn needs_command(command: &str) {
     let help = super::Call::new(path()).arg("--help").run().stdout;
     if !help.lines().any(|line| line.split_whitespace().next() == Some(command)) {
-        panic_any(NotRun::OtherRuntime(format!("it has no command {command}")));
+        panic_any(NotRun::Elsewhere(format!("it has no command {command}")));
     }
 }
 
 /// A peer is known to do this otherwise: by mistake, or because the version in Debian 12 is too old.
 pub fn differs_on(runtime: Runtime, reason: &str) {
     if current() == runtime {
-        panic_any(NotRun::OtherRuntime(format!("{runtime:?} differs: {reason}")));
+        panic_any(NotRun::Elsewhere(format!("{runtime:?} differs: {reason}")));
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 
-use super::needs;
+use super::runtime::elsewhere;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum View {
@@ -30,7 +30,7 @@ impl View {
     pub fn enter(self) {
         match self {
             Self::V1 => {
-                needs(Path::new("/sys/fs/cgroup/memory").exists(), "cgroup v1 hierarchies");
+                needs_v1();
                 let unified = Path::new("/sys/fs/cgroup/unified");
                 if unified.exists() && super::leftovers::hierarchies().iter().any(|at| at == unified) {
                     umount2(unified, MntFlags::MNT_DETACH).expect("unmount the unified hierarchy");
@@ -43,6 +43,13 @@ impl View {
                 }
             }
         }
+    }
+}
+
+/// The scenario is one of cgroup v1, which many hosts no longer have.
+pub fn needs_v1() {
+    if layout() == Layout::V2 {
+        elsewhere("this host has no cgroup v1");
     }
 }
 
