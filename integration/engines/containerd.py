@@ -4,7 +4,7 @@ import os
 import subprocess
 
 import image
-from engine import Daemon, Engine, call
+from engine import Daemon, Engine, call, states_in
 from registry import until
 
 ADDRESS = "/run/containerd/containerd.sock"

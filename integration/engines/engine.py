@@ -11,9 +11,7 @@ import subprocess
 import time
 
 import image
-from registry import Failed, until
-
-PATIENCE = 60
+from registry import PATIENCE, Failed, until
 
 
 class Done:
@@ -26,8 +24,9 @@ class Done:
         return f"`{' '.join(self.command)}` ended with {self.code}: {self.out[-300:]!r} {self.err[-600:]!r}"
 
 
-def call(command, status=0, stdin="", seconds=PATIENCE, **options):
+def call(command, status=0, stdin="", seconds=60, **options):
     """Runs the command and checks its status; None lets it have any."""
+    seconds *= PATIENCE
     try:
         ended = subprocess.run(command, input=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                                text=True, errors="replace", timeout=seconds, **options)

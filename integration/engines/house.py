@@ -160,6 +160,7 @@ def build(folder, scratch, cgroup_view, keep, install):
     mount("tmpfs", "tmpfs", root + "/run", "mode=755")
     subprocess.run(["mount", "--rbind", "/dev", root + "/dev"], check=True)
     mount("tmpfs", "tmpfs", root + "/dev/shm", "mode=1777")
+    open_devices(root, changes)
     mount("tmpfs", "tmpfs", root + CGROUPS, "mode=755")
     for point, kind, options in hierarchies:
         if kind == "cgroup2" and cgroup_view == "v1":
@@ -174,6 +175,20 @@ def build(folder, scratch, cgroup_view, keep, install):
     # As systemd leaves it on a booted machine; engines' propagation options count on it.
     subprocess.run(["mount", "--make-rshared", "/"], check=True)
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+
+
+def open_devices(root, changes):
+    """Gives every user the devices that udev opens for all; this machine has no udev.
+
+    As nodes of the house's own, bound over the machine's, whose modes stay.
+    """
+    for name in ("fuse", "net/tun"):
+        device = os.path.join(root, "dev", name)
+        if os.path.exists(device):
+            own = os.path.join(changes, os.path.basename(name))
+            os.mknod(own, 0o20666, os.stat(device).st_rdev)
+            os.chmod(own, 0o666)
+            bind(own, device)
 
 
 def be_init(command):

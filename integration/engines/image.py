@@ -33,6 +33,8 @@ def box(folder):
     for name in names:
         if name != "busybox":
             os.symlink("busybox", os.path.join(folder, "bin", name))
+    # The one program here with libraries; busybox-static lacks it.
+    add_program(folder, "setarch", into="/bin")
     for name, text in (("passwd", PASSWD), ("group", GROUP)):
         with open(os.path.join(folder, "etc", name), "w") as file:
             file.write(text)

@@ -5,9 +5,13 @@ beneath it, does not do what it should. `Skip` is for what this machine cannot d
 runtime; its text is printed, so that a reader can judge it.
 """
 
+import os
 import time
 
 SCENARIOS = []
+# All waiting is for conditions, so a longer patience costs nothing where all is well: the
+# virtual machine is some ten times slower than this one.
+PATIENCE = 8 if os.environ.get("RRUNTIME_IN_VM") else 1
 
 
 class Failed(Exception):
@@ -53,6 +57,7 @@ def within(what, value, low, high):
 
 def until(what, condition, seconds=15):
     """The first true answer of the condition; fails when it has none in that time."""
+    seconds *= PATIENCE
     deadline = time.monotonic() + seconds
     while True:
         answer = condition()

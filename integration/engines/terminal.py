@@ -9,7 +9,7 @@ import struct
 import termios
 import time
 
-from registry import Failed
+from registry import PATIENCE, Failed
 
 
 class Terminal:
@@ -31,7 +31,7 @@ class Terminal:
     def resize_until(self, rows, columns, reached, seconds=15):
         """Resizes until the program has noticed: an engine's client that is just starting may
         miss the first signal, and the same size again would send none."""
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + seconds * PATIENCE
         while True:
             self.resize(rows - 1, columns - 1)
             self.resize(rows, columns)
@@ -45,7 +45,7 @@ class Terminal:
 
     def expect(self, text, seconds=20):
         """Reads until the text has come; what came after it stays for the next call."""
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + seconds * PATIENCE
         while text not in self.seen:
             if not self._read(deadline - time.monotonic()):
                 raise Failed(f"terminal: {text!r} did not come, but {self.seen[-400:]!r}")
@@ -65,7 +65,7 @@ class Terminal:
 
     def status(self, seconds=20):
         """Waits for the program's end, reading what it still writes."""
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + seconds * PATIENCE
         while time.monotonic() < deadline:
             self._read(0.05)
             pid, status = os.waitpid(self.pid, os.WNOHANG)
