@@ -49,6 +49,8 @@ def main():
     print(f"{platform.release()}, {os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}, {options.rounds} rounds")
     for name, binary in bench.runtimes.items():
         print(f"  {name:9} {version(binary)}")
+    if os.getloadavg()[0] > os.cpu_count() / 2:
+        print("  others are using this machine: only the CPU times, calls and sizes say something now")
     print()
     rows = []
     try:
@@ -122,15 +124,24 @@ class Bench:
         """Each runtime with a bundle; `mark` tells the bundles of one measurement apart."""
         return [
             Contestant(
-                name + mark, binary, self.bundles[bundle], f"{self.state}/{name}", f"bench{os.getpid()}-{bundle}"
+                name + mark, binary, self.bundles[bundle], f"{self.state}/{name}", f"bench{os.getpid()}-{bundle}-{name}"
             )
             for name, binary in self.runtimes.items()
         ]
 
     def clean(self):
+        """Removes what is left, and says so where a runtime should have done it."""
         measure.remove_tree(self.state)
-        for cgroup in glob.glob(f"/sys/fs/cgroup/{CGROUP_PARENT}") + glob.glob(f"/sys/fs/cgroup/*/{CGROUP_PARENT}"):
+        for name in (f"bench{os.getpid()}-*", f"{CGROUP_PARENT}/*"):
+            for cgroup in cgroups(name):
+                print(f"left behind: {cgroup}", file=sys.stderr)
+                os.rmdir(cgroup)
+        for cgroup in cgroups(CGROUP_PARENT):
             os.rmdir(cgroup)
+
+
+def cgroups(name):
+    return glob.glob(f"/sys/fs/cgroup/{name}") + glob.glob(f"/sys/fs/cgroup/*/{name}")
 
 
 def data(name):
