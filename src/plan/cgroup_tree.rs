@@ -2,16 +2,20 @@
 
 use std::path::{Path, PathBuf};
 
-use super::cgroup::Membership;
+use rustix::fs::Access;
+
+use super::cgroup::{Authority, Membership};
 use super::{CgroupTree, CgroupV1Mount};
 use crate::host::cgroup::layout::{Hierarchy, Layout};
 
 impl CgroupTree {
-    /// The cgroups that the container will be in.
-    pub fn of(layout: &Layout, membership: &Membership) -> Self {
+    /// The cgroups that the container will be in. Without privilege a hierarchy that may not be written is left out of
+    /// them (`host::cgroup`), and the container stays where the runtime is.
+    pub fn of(layout: &Layout, membership: &Membership, authority: Authority) -> Self {
         let place = |hierarchy: &Hierarchy| {
-            let place = membership.places.iter().find(|place| place.controllers == hierarchy.controllers);
-            place.map(|place| place.dir.clone())
+            let place = membership.places.iter().find(|place| place.controllers == hierarchy.controllers)?;
+            let made = || place.dir.parent().is_some_and(|parent| rustix::fs::access(parent, Access::WRITE_OK).is_ok());
+            (authority == Authority::Root || made()).then(|| place.dir.clone())
         };
         Self::with(layout, place)
     }

@@ -77,6 +77,7 @@ pub fn enter(request: &Request<'_>) -> Result<Entered> {
     let into = cgroup.map(Cgroup::into_fd).transpose()?.flatten();
     let keyring = CString::new(format!("_ses.{}", request.record.id)).map_err(|_| Error::new("a NUL in the id"))?;
     let root = shared_mounts_root(request.record, pid)?;
+    let joins = left_to_process(request.record, &road);
     let cloned = match road {
         Road::Straight => straight(request, &container, cgroup, into)?,
         Road::ThroughUserNamespace => through_user_namespace(request, &container, &channel, &inside)?,
@@ -87,7 +88,7 @@ pub fn enter(request: &Request<'_>) -> Result<Entered> {
             let keyring = if request.keyring == NewKeyring::Yes { Keyring::New(&keyring) } else { Keyring::Inherited };
             let shared = Shared { channel: inside, listener: None, console, inherited: request.inherited, keyring };
             let cgroup = cgroup.map_or(JoinCgroup::Done, |cgroup| JoinCgroup::Itself(cgroup, unified));
-            become_process(request, cgroup, container, root, shared)
+            become_process(request, &joins, cgroup, container, root, shared)
         }
         (Cloned::Parent(child), _) => child,
     };
@@ -127,6 +128,16 @@ impl Road {
         rustix::io::fcntl_getfd(container).wrap("fcntl(container)")?;
         Ok(Self::ThroughUserNamespace)
     }
+}
+
+/// What the process joins itself. The pid namespace was entered before the clone, and so was the user namespace on the
+/// way through it: one that is entered twice is refused (setns(2), EINVAL).
+fn left_to_process(record: &Record, road: &Road) -> Vec<NamespaceKind> {
+    let entered = |kind: NamespaceKind| match road {
+        Road::Straight => kind == NamespaceKind::Pid,
+        Road::ThroughUserNamespace => matches!(kind, NamespaceKind::Pid | NamespaceKind::User),
+    };
+    record.namespaces.iter().copied().filter(|kind| !entered(*kind)).collect()
 }
 
 /// The container's init, by a pidfd that cannot become another process's.
@@ -231,6 +242,7 @@ fn born_there(request: &Request<'_>, container: &OwnedFd) -> Result<Cloned> {
 
 fn become_process(
     request: &Request<'_>,
+    joins: &[NamespaceKind],
     cgroup: JoinCgroup<'_>,
     container: OwnedFd,
     root: Option<OwnedFd>,
@@ -245,16 +257,11 @@ fn become_process(
         sys::clone::exit_now(1);
     }
     let user = request.record.namespaces.contains(&NamespaceKind::User);
-    // The pid namespace was entered before the clone; a user namespace entered twice is refused (setns(2), EINVAL).
-    let entered = |kind: &NamespaceKind| {
-        *kind == NamespaceKind::Pid || *kind == NamespaceKind::User && !rustix::process::geteuid().is_root()
-    };
-    let kinds: Vec<_> = request.record.namespaces.iter().copied().filter(|kind| !entered(kind)).collect();
     let user_namespace = if user { Namespace::New } else { Namespace::Host };
     init::enter(Entering {
         process: request.process,
         cgroup,
-        namespaces: birth::joined(&kinds),
+        namespaces: birth::joined(joins),
         container,
         root,
         user_namespace: &user_namespace,

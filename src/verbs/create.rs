@@ -47,7 +47,7 @@ pub(super) fn prepare(context: &Context, options: &CreateOptions, inherited: Inh
     let layout = Layout::detect()?;
     let cgroup = plan_cgroup(context, id.as_str(), &bundle, &layout);
     let tree = match &cgroup {
-        Ok(Some(cgroup)) => CgroupTree::of(&layout, &cgroup.membership),
+        Ok(Some(cgroup)) => CgroupTree::of(&layout, &cgroup.membership, context.authority),
         _ => CgroupTree::outside(&layout),
     };
     let root_change = if options.no_pivot { RootChange::Move } else { RootChange::Pivot };
