@@ -247,7 +247,7 @@ impl Making {
             }
         };
         if let Some(cgroup) = self.cgroup {
-            undo(cgroup.kill(libc::SIGKILL).and_then(|()| cgroup.remove()));
+            undo(cgroup.destroy());
         }
         undo(self.dir.remove());
         error

@@ -32,7 +32,7 @@ pub(super) fn destroy(dir: &Dir, record: &Record) -> Result<()> {
     let mut failures = Vec::new();
     if let Some(cgroup) = cgroup(record) {
         // Also where the pid namespace was shared, and init's end did not end the others.
-        failures.extend(cgroup.kill(libc::SIGKILL).and_then(|()| cgroup.remove()).err());
+        failures.extend(cgroup.destroy().err());
     }
     failures.extend(dir.remove().err());
     let state = record.state(Status::Stopped, None);

@@ -65,6 +65,19 @@ fn read_from(file: &OwnedFd, path: &Path) -> Result<String> {
     String::from_utf8(text).map_err(|_| Error::new(format!("read({path:?}): not UTF-8")))
 }
 
+/// A file whose lines can be of any length (the kernel stops a read before a line that does not fit), to its end.
+pub(super) fn read_whole(path: &Path) -> Result<Vec<u8>> {
+    let file = open_read(path)?;
+    let mut text = Vec::with_capacity(16 << 10);
+    loop {
+        text.reserve(4 << 10);
+        let read = rustix::io::retry_on_intr(|| rustix::io::read(&file, rustix::buffer::spare_capacity(&mut text)));
+        if read.wrap_with(|| format!("read({path:?})"))? == 0 {
+            return Ok(text);
+        }
+    }
+}
+
 /// Like [`read`], where a missing file (or one whose cgroup was removed meanwhile) is no error.
 pub(super) fn read_if_there(path: &Path) -> Result<Option<String>> {
     absent(read(path))

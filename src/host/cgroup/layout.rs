@@ -10,7 +10,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use crate::error::{Error, Result, Wrap};
+use crate::error::{Error, Result};
 
 /// How the host uses cgroups.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,7 +56,7 @@ pub struct Layout {
 impl Layout {
     /// Reads this process's layout.
     pub fn detect() -> Result<Self> {
-        let read = |path: &str| std::fs::read(path).wrap_with(|| format!("read(\"{path}\")"));
+        let read = |path: &str| super::file::read_whole(Path::new(path));
         Self::parse(&read("/proc/self/mountinfo")?, &read("/proc/self/cgroup")?)
     }
 

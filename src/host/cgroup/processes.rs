@@ -30,7 +30,7 @@ impl Cgroup {
 
     /// Where processes are looked for: the unified hierarchy, and else one that nothing but a runtime uses. (What
     /// runs in the container may make sub-cgroups anywhere, but cannot leave the container's.)
-    fn listing(&self) -> Option<&Place> {
+    pub(super) fn listing(&self) -> Option<&Place> {
         let places = &self.membership.places;
         let v1 = || ["devices", "pids", "freezer"].into_iter().find_map(|c| self.membership.v1(c));
         self.membership.v2().or_else(v1).or(places.first())
