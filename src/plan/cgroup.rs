@@ -50,6 +50,8 @@ pub struct Request<'a> {
     pub authority: Authority,
     /// `linux.resources`.
     pub resources: Option<&'a LinuxResources>,
+    /// [`super::cgroup_owner::owner`]
+    pub owner: Option<u32>,
 }
 
 /// The container's place in every hierarchy. The state record keeps it.
@@ -156,6 +158,8 @@ pub struct CgroupPlan {
     pub writes: Vec<Write>,
     /// Access to devices; none where nothing enforces it (rootless).
     pub devices: Option<DeviceRules>,
+    /// Who of the host's users gets the cgroup; none where its maker keeps it.
+    pub owner: Option<u32>,
 }
 
 /// Plans a container's cgroup.
@@ -170,11 +174,13 @@ pub fn plan(layout: &Layout, request: &Request<'_>) -> Result<CgroupPlan> {
     }
     let none = LinuxResources::default();
     let writes = faults.take(resources::plan(layout, &none, request.resources.unwrap_or(&none))).unwrap_or_default();
+    // Without privilege a cgroup cannot be given away, and is the user's already.
+    let owner = request.owner.filter(|_| request.authority == Authority::Root);
     // Neither the v1 controller nor eBPF takes rules from a process without privilege over the host; such a
     // container cannot make device nodes either.
     let devices = devices.filter(|_| request.authority == Authority::Root);
     let controllers = controllers(layout, &writes);
-    faults.into_result(CgroupPlan { membership, controllers, authority: request.authority, writes, devices })
+    faults.into_result(CgroupPlan { membership, controllers, authority: request.authority, writes, devices, owner })
 }
 
 /// All that is to be done to change the limits of a container.
@@ -378,6 +384,7 @@ mod tests {
             driver: Driver::Cgroupfs,
             authority,
             resources: None,
+            owner: None,
         }
     }
 

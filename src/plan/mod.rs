@@ -8,6 +8,7 @@
 mod build;
 mod capabilities;
 pub mod cgroup;
+pub mod cgroup_owner;
 mod cgroup_tree;
 #[cfg(test)]
 mod configs;

@@ -9,6 +9,7 @@ use crate::error::{Error, Kind, Result};
 use crate::host::cgroup::layout::Layout;
 use crate::host::notify_socket;
 use crate::plan::cgroup::{self, CgroupPlan, Driver};
+use crate::plan::cgroup_owner;
 use crate::plan::{self, CgroupTree, Host, Namespace, NamespaceKind, Plan, RootChange, Terminal};
 use crate::spawn::create::{self as spawn, Created, NewKeyring, StartBy};
 use crate::spawn::descriptors::Inherited;
@@ -81,6 +82,7 @@ fn plan_cgroup(context: &Context, id: &str, bundle: &Bundle, layout: &Layout) ->
         driver: Driver::Cgroupfs,
         authority: context.authority,
         resources: linux.and_then(|linux| linux.resources().as_ref()),
+        owner: cgroup_owner::owner(&bundle.config.value, layout),
     };
     cgroup::plan(layout, &request).map(Some)
 }

@@ -19,7 +19,7 @@ pub(super) fn features() -> Result<()> {
         "linux": {
             "namespaces": NamespaceKind::ALL.map(NamespaceKind::name),
             "capabilities": capability_names().collect::<Vec<_>>(),
-            "cgroup": { "v1": true, "v2": true, "systemd": false, "systemdUser": false, "rdma": false },
+            "cgroup": { "v1": true, "v2": true, "systemd": false, "systemdUser": false, "rdma": true },
             "seccomp": seccomp,
             "apparmor": { "enabled": false },
             "selinux": { "enabled": false },

@@ -53,6 +53,7 @@ fn planned(layout: &Layout, path: &str, resources: &str) -> CgroupPlan {
         driver: Driver::Cgroupfs,
         authority: Authority::Root,
         resources: Some(&resources),
+        owner: None,
     };
     plan(layout, &request).unwrap()
 }
@@ -247,4 +248,21 @@ fn devices(layout: &Layout, name: &str) {
 fn devices_are_denied_and_allowed() {
     seen(View::Native, |layout| devices(layout, "devices"));
     seen(View::V2, |layout| devices(layout, "bpf"));
+}
+
+#[test]
+fn a_cgroup_is_given_to_the_containers_root() {
+    use std::os::unix::fs::MetadataExt;
+    seen(View::V2, |layout| {
+        let plan = CgroupPlan { owner: Some(12345), ..planned(layout, &path("owner"), "{}") };
+        let cgroup = Removed(Cgroup::create(&plan).unwrap());
+        cgroup.0.apply(&plan).unwrap();
+        let dir = &cgroup.0.membership().places[0].dir;
+        let uid = |path: &Path| std::fs::metadata(path).unwrap().uid();
+        assert_eq!(uid(dir), 12345);
+        assert_eq!(uid(&dir.join("cgroup.procs")), 12345);
+        assert_eq!(uid(&dir.join("cgroup.subtree_control")), 12345);
+        assert_eq!(uid(&dir.join("cgroup.freeze")), 0);
+        cgroup.0.remove().unwrap();
+    });
 }

@@ -14,6 +14,7 @@ mod freezer;
 pub mod layout;
 mod make;
 pub mod oom;
+mod ownership;
 mod processes;
 mod remove;
 pub mod stats;
@@ -106,12 +107,13 @@ impl Cgroup {
         Ok(())
     }
 
-    /// Sets the plan's device rules and limits. To be called before any code of the bundle runs.
+    /// Sets the plan's device rules, limits and owner. To be called before any code of the bundle runs.
     pub fn apply(&self, plan: &CgroupPlan) -> Result<()> {
         if let Some(rules) = &plan.devices {
             self.set_devices(rules)?;
         }
-        self.write(&plan.writes)
+        self.write(&plan.writes)?;
+        plan.owner.map_or(Ok(()), |uid| self.give_to(uid))
     }
 
     /// Writes values in order; the first that fails ends it.
