@@ -218,7 +218,7 @@ fn rootless_with_subordinate_ids() {
 fn rootless_with_subordinate_ids_that_are_not_ours() {
     let _mounted = subordinate_ids();
     let user = User::new();
-    user.run(&with_maps(bundle(), 500_000)).fails().ours_says("newuidmap");
+    user.run(&with_maps(bundle(), 500_000)).fails().ours_says("idmap");
     assert_eq!(
         fs::read_dir(&user.root).unwrap().flatten().filter(|e| e.file_name().to_string_lossy().contains("rrt")).count(),
         0
