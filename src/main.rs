@@ -1,7 +1,8 @@
 //! Calls the library and nothing else.
 
-use std::process::ExitCode;
+#![no_main]
 
-fn main() -> ExitCode {
-    ExitCode::from(rruntime::cli::run(std::env::args_os(), rruntime::verbs::run))
-}
+rruntime::entry!({
+    rruntime::verbs::seal_early(std::env::args_os());
+    rruntime::cli::run(std::env::args_os(), rruntime::verbs::run)
+});

@@ -59,8 +59,28 @@ impl Root {
             }
             found => return found.wrap_with(|| format!("openat2(rootfs, {path:?})")),
         }
+        if let Some(made) = self.make_last(path, kind, links) {
+            return Ok(made);
+        }
         let mut walk = Walk { directories: vec![dup(self.as_fd())?], rest: components(path), links: 0 };
         walk.make(kind).wrap_with(|| format!("make {} in the root file system", path.display()))
+    }
+
+    /// The common case: only the last component is missing. `None` where it takes more than that, a link among others.
+    fn make_last(&self, path: &Path, kind: TargetKind, links: Links) -> Option<OwnedFd> {
+        let name = path.file_name()?;
+        let parent = self.resolve(path.parent()?, links).ok()?;
+        let nofollow = OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        match kind {
+            TargetKind::Directory => {
+                rustix::fs::mkdirat(&parent, name, Mode::from_raw_mode(0o755)).ok()?;
+                rustix::fs::openat(&parent, name, OFlags::PATH | OFlags::DIRECTORY | nofollow, Mode::empty()).ok()
+            }
+            TargetKind::File => {
+                let flags = OFlags::CREATE | OFlags::EXCL | nofollow;
+                rustix::fs::openat(&parent, name, flags, Mode::from_raw_mode(0o644)).ok()
+            }
+        }
     }
 }
 

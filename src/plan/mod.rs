@@ -410,6 +410,13 @@ pub struct Hooks {
     pub poststop: Vec<Hook>,
 }
 
+impl Hooks {
+    /// Whether any runs while the container is being created.
+    pub fn any_before_start(&self) -> bool {
+        [&self.prestart, &self.create_runtime, &self.create_container].iter().any(|hooks| !hooks.is_empty())
+    }
+}
+
 /// One hook. Its strings come from JSON and so are UTF-8; none holds a NUL.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hook {

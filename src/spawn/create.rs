@@ -137,7 +137,7 @@ impl Making {
             Birth::Runtime(child) => self.child = Some(child),
         }
         drop((inside, listener, console));
-        let terminal = self.converse(plan, &mut record, &channel, unified, &sources)?;
+        let terminal = self.converse(plan, &mut record, request.config, &channel, unified, &sources)?;
         if let (Some(socket), Some(child)) = (pidfd_socket, &self.child) {
             console::send_pidfd(&socket, &child.pidfd)?;
         }
@@ -147,13 +147,11 @@ impl Making {
     /// Writes down what is about to be made, and makes the cgroup, limits and all.
     fn write_intent(&mut self, record: &mut Record, cgroup: Option<CgroupPlan>, config: &[u8]) -> Result<()> {
         let Some(mut plan) = cgroup else {
-            self.dir.write_config(config)?;
-            return self.dir.write_record(record);
+            return self.dir.write_intent(record, config);
         };
         Cgroup::foresee(&mut plan);
         record.cgroup = Some(plan.membership.clone());
-        self.dir.write_config(config)?;
-        self.dir.write_record(record)?;
+        self.dir.write_intent(record, config)?;
         let cgroup = self.cgroup.insert(Cgroup::create(&plan).wrap("make the cgroup")?);
         cgroup.apply(&plan).wrap("set the limits of the cgroup")?;
         record.cgroup = Some(cgroup.membership().clone());
@@ -196,6 +194,7 @@ impl Making {
         &mut self,
         plan: &Plan,
         record: &mut Record,
+        config: &[u8],
         channel: &Channel,
         unified: Unified,
         sources: &[Option<OwnedFd>],
@@ -215,9 +214,12 @@ impl Making {
             }
         }
         channel.send(&Order::Go)?;
-        // While init mounts: who it is, for whoever finds the container after a crash.
+        // While init mounts. It is written down only where somebody else may look while it is made: without hooks that
+        // takes some milliseconds, and a runtime that is killed in them takes init with it.
         record.init = Identity::of(child.pid);
-        self.dir.write_record(record)?;
+        if plan.hooks.any_before_start() {
+            self.dir.write_record(record, config)?;
+        }
         loop {
             match channel.receive_with::<Report>()? {
                 Some((Report::Prepared, _)) => {
@@ -226,7 +228,7 @@ impl Making {
                 }
                 Some((Report::Created, terminal)) => {
                     record.phase = Phase::Created;
-                    self.dir.write_record(record)?;
+                    self.dir.write_record(record, config)?;
                     return Ok(terminal);
                 }
                 Some((Report::Failed(error), _)) => return Err(*error),

@@ -1,7 +1,8 @@
 //! The store: what is known of each container between commands. Ids go in, [`Entry`]s come out.
 //!
-//! `<root>/<id>/` holds `state.json` ([`Record`], replaced atomically), `config.json` (a copy, so that a changed bundle
-//! changes nothing) and, while the container waits for `start`, `start.sock`. The directory itself is what makes an id
+//! `<root>/<id>/` holds `state.json` and, while the container waits for `start`, `start.sock`. `state.json` is two JSON
+//! documents: on its first line the [`Record`], and after it config.json as it was, so that a changed bundle changes
+//! nothing. One file, since making one costs more than a namespace; it is replaced atomically. The directory itself is what makes an id
 //! taken (mkdir is atomic), and its flock(2) is the id's lock. Status is never stored: it is derived from the process.
 //!
 //! Runs in the runtime's process, with the caller's privilege.
@@ -10,6 +11,7 @@ pub mod process;
 mod record;
 mod report;
 
+use std::cell::Cell;
 use std::ffi::CString;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -25,9 +27,8 @@ pub use report::State;
 use crate::bundle::ContainerId;
 use crate::error::{Error, Kind, Result, Wrap};
 
-/// `state.json`, `config.json` and `start.sock` below the container's directory.
+/// `state.json` and `start.sock` below the container's directory.
 const RECORD: &str = "state.json";
-const CONFIG: &str = "config.json";
 pub const START_SOCKET: &str = "start.sock";
 
 /// All containers of one `--root`.
@@ -148,9 +149,12 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// What the container is doing now.
+    /// What the container is doing now. Where its `create` was killed, nothing is created any more.
     pub fn status(&self) -> Status {
-        self.record.status()
+        match self.record.status() {
+            Status::Creating if self.record.init.is_none() && self.dir.is_alone() => Status::Stopped,
+            status => status,
+        }
     }
 }
 
@@ -159,13 +163,15 @@ impl Entry {
 pub struct Dir {
     path: PathBuf,
     fd: OwnedFd,
+    /// Whether this is the command that holds the lock.
+    locked: Cell<bool>,
 }
 
 impl Dir {
     fn open(path: PathBuf) -> Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let fd = rustix::fs::open(&path, flags, Mode::empty()).wrap_with(|| format!("open({path:?})"))?;
-        Ok(Self { path, fd })
+        Ok(Self { path, fd, locked: Cell::new(false) })
     }
 
     /// Its path.
@@ -188,36 +194,52 @@ impl Dir {
         if status.st_nlink == 0 {
             return Err(not_found(&self.path.file_name().unwrap_or_default().to_string_lossy()));
         }
+        self.locked.set(true);
         Ok(())
+    }
+
+    /// Whether no other command holds the lock.
+    fn is_alone(&self) -> bool {
+        // By a descriptor of its own: a lock belongs to what was opened, and trying one would give up ours (flock(2)).
+        let other = || Self::open(self.path.clone()).ok();
+        let free = |dir: Self| rustix::fs::flock(&dir.fd, FlockOperation::NonBlockingLockShared).is_ok();
+        self.locked.get() || other().is_some_and(free)
     }
 
     /// The record, `None` before the first one is written.
     pub fn record(&self) -> Result<Option<Record>> {
         let Some(bytes) = self.read(RECORD)? else { return Ok(None) };
-        let record = serde_json::from_slice(&bytes).map_err(|error| {
-            Error::new(format!("{}/{RECORD} is damaged: {error}", self.path.display()))
-                .hint("delete --force removes what is left of the container")
-        })?;
-        Ok(Some(record))
+        let line = bytes.split(|b| *b == b'\n').next().unwrap_or_default();
+        match serde_json::from_slice(line) {
+            Ok(record) => Ok(Some(record)),
+            // The first one is just being written, or its writer was killed at that and made nothing else.
+            Err(_) if line.len() == bytes.len() => Ok(None),
+            Err(error) => Err(Error::new(format!("{}/{RECORD} is damaged: {error}", self.path.display()))
+                .hint("delete --force removes what is left of the container")),
+        }
+    }
+
+    /// config.json as it was when the container was created.
+    pub fn config(&self) -> Result<Vec<u8>> {
+        let mut bytes = self.read(RECORD)?.unwrap_or_default();
+        match bytes.iter().position(|b| *b == b'\n') {
+            Some(end) => Ok(bytes.split_off(end + 1)),
+            None => Err(Error::new(format!("{}/{RECORD} has no config", self.path.display()))),
+        }
+    }
+
+    /// Writes the first record, with the config: in a directory that is new and locked, so that whoever reads it half
+    /// written takes it for none.
+    pub fn write_intent(&self, record: &Record, config: &[u8]) -> Result<()> {
+        self.write(RECORD, OFlags::EXCL, record, config)
     }
 
     /// Replaces the record: a reader sees the old one or the new one, whole.
-    pub fn write_record(&self, record: &Record) -> Result<()> {
+    pub fn write_record(&self, record: &Record, config: &[u8]) -> Result<()> {
         const NEXT: &str = "state.json.next";
-        let bytes = serde_json::to_vec(record).map_err(|e| Error::new(format!("write {RECORD}: {e}")))?;
-        self.write(NEXT, &bytes)?;
+        self.write(NEXT, OFlags::TRUNC, record, config)?;
         rustix::fs::renameat(&self.fd, NEXT, &self.fd, RECORD)
             .wrap_with(|| format!("rename({:?}, \"{RECORD}\")", self.path.join(NEXT)))
-    }
-
-    /// The copy of config.json as it was when the container was created.
-    pub fn config(&self) -> Result<Vec<u8>> {
-        self.read(CONFIG)?.ok_or_else(|| Error::new(format!("{}/{CONFIG} is missing", self.path.display())))
-    }
-
-    /// Keeps a copy of config.json.
-    pub fn write_config(&self, bytes: &[u8]) -> Result<()> {
-        self.write(CONFIG, bytes)
     }
 
     /// The socket that `start` connects to: bound in this directory, whatever the length of its path, since a socket's
@@ -228,7 +250,7 @@ impl Dir {
 
     /// Removes the directory and all that is in it. Nothing of the container is known afterwards.
     pub fn remove(&self) -> Result<()> {
-        for name in [RECORD, CONFIG, START_SOCKET] {
+        for name in [RECORD, START_SOCKET] {
             self.unlink(name)?;
         }
         match rustix::fs::rmdir(&self.path) {
@@ -257,17 +279,21 @@ impl Dir {
             Err(Errno::NOENT) => return Ok(None),
             file => file.wrap_with(|| format!("open({:?})", self.path.join(name)))?,
         };
-        let mut bytes = Vec::new();
+        // Most are smaller, and are read at once.
+        let mut bytes = Vec::with_capacity(16 << 10);
         std::fs::File::from(file).read_to_end(&mut bytes).wrap_with(|| format!("read({:?})", self.path.join(name)))?;
         Ok(Some(bytes))
     }
 
-    fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    fn write(&self, name: &str, how: OFlags, record: &Record, config: &[u8]) -> Result<()> {
+        let mut bytes = serde_json::to_vec(record).map_err(|e| Error::new(format!("write {RECORD}: {e}")))?;
+        bytes.push(b'\n');
+        bytes.extend_from_slice(config);
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC | how;
         let file = rustix::fs::openat(&self.fd, name, flags, Mode::from_raw_mode(0o600))
             .wrap_with(|| format!("open({:?})", self.path.join(name)))?;
         std::fs::File::from(file)
-            .write_all(bytes)
+            .write_all(&bytes)
             .wrap_with(|| format!("write({:?})", self.path.join(name)))
             .map_err(|error| error.hint("the state directory needs some 20 KiB for each container"))
     }

@@ -9,6 +9,7 @@ pub mod bpf;
 pub mod capability;
 pub mod clone;
 pub mod descriptor;
+pub mod entry;
 pub mod errno;
 pub mod exec;
 pub mod keyring;
