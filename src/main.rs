@@ -2,7 +2,4 @@
 
 #![no_main]
 
-rruntime::entry!({
-    rruntime::verbs::seal_early(std::env::args_os());
-    rruntime::cli::run(std::env::args_os(), rruntime::verbs::run)
-});
+rruntime::entry!(rruntime::cli::run(std::env::args_os(), rruntime::verbs::run));

@@ -137,7 +137,7 @@ impl Making {
             Birth::Runtime(child) => self.child = Some(child),
         }
         drop((inside, listener, console));
-        let terminal = self.converse(plan, &mut record, request.config, &channel, unified, &sources)?;
+        let terminal = self.converse(plan, &mut record, &channel, unified, &sources)?;
         if let (Some(socket), Some(child)) = (pidfd_socket, &self.child) {
             console::send_pidfd(&socket, &child.pidfd)?;
         }
@@ -194,7 +194,6 @@ impl Making {
         &mut self,
         plan: &Plan,
         record: &mut Record,
-        config: &[u8],
         channel: &Channel,
         unified: Unified,
         sources: &[Option<OwnedFd>],
@@ -218,7 +217,7 @@ impl Making {
         // takes some milliseconds, and a runtime that is killed in them takes init with it.
         record.init = Identity::of(child.pid);
         if plan.hooks.any_before_start() {
-            self.dir.write_record(record, config)?;
+            self.dir.write_record(record)?;
         }
         loop {
             match channel.receive_with::<Report>()? {
@@ -228,7 +227,11 @@ impl Making {
                 }
                 Some((Report::Created, terminal)) => {
                     record.phase = Phase::Created;
-                    self.dir.write_record(record, config)?;
+                    if plan.hooks.any_before_start() {
+                        self.dir.write_record(record)?;
+                    } else {
+                        self.dir.write_first_record(record)?;
+                    }
                     return Ok(terminal);
                 }
                 Some((Report::Failed(error), _)) => return Err(*error),

@@ -5,7 +5,8 @@
 //! executes itself again from a detached read-only mount of its own binary: no copy, and nothing in the mount table.
 //! Where that needs a privilege that is missing, from a sealed copy in memory.
 //!
-//! Runs first of all in the runtime's process, before anything is opened.
+//! On x86_64 the program's entry (`sys::entry`) has done it already, before the C library started; here is the whole of
+//! it, with the other ways and the errors. Runs in the runtime's process, before anything is opened.
 
 use std::ffi::{CString, OsString};
 use std::io::{Seek, Write};

@@ -1,9 +1,10 @@
 //! The store: what is known of each container between commands. Ids go in, [`Entry`]s come out.
 //!
-//! `<root>/<id>/` holds `state.json` and, while the container waits for `start`, `start.sock`. `state.json` is two JSON
-//! documents: on its first line the [`Record`], and after it config.json as it was, so that a changed bundle changes
-//! nothing. One file, since making one costs more than a namespace; it is replaced atomically. The directory itself is what makes an id
-//! taken (mkdir is atomic), and its flock(2) is the id's lock. Status is never stored: it is derived from the process.
+//! `<root>/<id>/` holds `intent.json` (on its first line the [`Record`] as it was before anything was made, and after it
+//! config.json, so that a changed bundle changes nothing), `state.json` (the record since then) and, while the container
+//! waits for `start`, `start.sock`. Each file is written whole before it counts: what cannot be read of `state.json` yet
+//! is read of the intent, and a later record replaces it by rename. The directory itself is what makes an id taken
+//! (mkdir is atomic), and its flock(2) is the id's lock. Status is never stored: it is derived from the process.
 //!
 //! Runs in the runtime's process, with the caller's privilege.
 
@@ -27,7 +28,8 @@ pub use report::State;
 use crate::bundle::ContainerId;
 use crate::error::{Error, Kind, Result, Wrap};
 
-/// `state.json` and `start.sock` below the container's directory.
+/// Below the container's directory.
+const INTENT: &str = "intent.json";
 const RECORD: &str = "state.json";
 pub const START_SOCKET: &str = "start.sock";
 
@@ -208,36 +210,44 @@ impl Dir {
 
     /// The record, `None` before the first one is written.
     pub fn record(&self) -> Result<Option<Record>> {
-        let Some(bytes) = self.read(RECORD)? else { return Ok(None) };
-        let line = bytes.split(|b| *b == b'\n').next().unwrap_or_default();
-        match serde_json::from_slice(line) {
-            Ok(record) => Ok(Some(record)),
-            // The first one is just being written, or its writer was killed at that and made nothing else.
-            Err(_) if line.len() == bytes.len() => Ok(None),
-            Err(error) => Err(Error::new(format!("{}/{RECORD} is damaged: {error}", self.path.display()))
-                .hint("delete --force removes what is left of the container")),
+        for name in [RECORD, INTENT] {
+            let Some(bytes) = self.read(name)? else { continue };
+            // Without its end it is just being written, or its writer was killed at that.
+            let Some(end) = bytes.iter().position(|b| *b == b'\n') else { continue };
+            let record = serde_json::from_slice(&bytes[..end]).map_err(|error| {
+                Error::new(format!("{}/{name} is damaged: {error}", self.path.display()))
+                    .hint("delete --force removes what is left of the container")
+            })?;
+            return Ok(Some(record));
         }
+        Ok(None)
     }
 
     /// config.json as it was when the container was created.
     pub fn config(&self) -> Result<Vec<u8>> {
-        let mut bytes = self.read(RECORD)?.unwrap_or_default();
+        let mut bytes = self.read(INTENT)?.unwrap_or_default();
         match bytes.iter().position(|b| *b == b'\n') {
             Some(end) => Ok(bytes.split_off(end + 1)),
-            None => Err(Error::new(format!("{}/{RECORD} has no config", self.path.display()))),
+            None => Err(Error::new(format!("{}/{INTENT} has no config", self.path.display()))),
         }
     }
 
-    /// Writes the first record, with the config: in a directory that is new and locked, so that whoever reads it half
-    /// written takes it for none.
+    /// Writes the first record, with the config.
     pub fn write_intent(&self, record: &Record, config: &[u8]) -> Result<()> {
-        self.write(RECORD, OFlags::EXCL, record, config)
+        self.write(INTENT, record, config)
+    }
+
+    /// Writes the record of a container that exists, where there is none yet. To replace a file by rename makes ext4
+    /// write it to disk first (ext4(5), auto_da_alloc), and this is on the way of every start.
+    pub fn write_first_record(&self, record: &Record) -> Result<()> {
+        self.write(RECORD, record, b"")
     }
 
     /// Replaces the record: a reader sees the old one or the new one, whole.
-    pub fn write_record(&self, record: &Record, config: &[u8]) -> Result<()> {
+    pub fn write_record(&self, record: &Record) -> Result<()> {
         const NEXT: &str = "state.json.next";
-        self.write(NEXT, OFlags::TRUNC, record, config)?;
+        self.unlink(NEXT)?;
+        self.write(NEXT, record, b"")?;
         rustix::fs::renameat(&self.fd, NEXT, &self.fd, RECORD)
             .wrap_with(|| format!("rename({:?}, \"{RECORD}\")", self.path.join(NEXT)))
     }
@@ -250,7 +260,7 @@ impl Dir {
 
     /// Removes the directory and all that is in it. Nothing of the container is known afterwards.
     pub fn remove(&self) -> Result<()> {
-        for name in [RECORD, START_SOCKET] {
+        for name in [RECORD, INTENT, START_SOCKET] {
             self.unlink(name)?;
         }
         match rustix::fs::rmdir(&self.path) {
@@ -285,11 +295,12 @@ impl Dir {
         Ok(Some(bytes))
     }
 
-    fn write(&self, name: &str, how: OFlags, record: &Record, config: &[u8]) -> Result<()> {
+    /// Writes a file that is not there yet: the record on one line, and the config after it.
+    fn write(&self, name: &str, record: &Record, config: &[u8]) -> Result<()> {
         let mut bytes = serde_json::to_vec(record).map_err(|e| Error::new(format!("write {RECORD}: {e}")))?;
         bytes.push(b'\n');
         bytes.extend_from_slice(config);
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC | how;
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = rustix::fs::openat(&self.fd, name, flags, Mode::from_raw_mode(0o600))
             .wrap_with(|| format!("open({:?})", self.path.join(name)))?;
         std::fs::File::from(file)

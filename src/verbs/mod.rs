@@ -59,16 +59,6 @@ pub fn run(global: &GlobalOptions, command: Command) -> Result<u8> {
     }
 }
 
-/// Executes the runtime again from where it cannot be written, if a command that enters a container may follow: before
-/// anything is read, so that it is not read twice. Where this fails, the command itself tries again and tells why.
-pub fn seal_early(mut words: impl Iterator<Item = std::ffi::OsString>) {
-    const ENTERING: [&str; 4] = ["create", "run", "exec", "restore"];
-    if words.any(|word| ENTERING.iter().any(|verb| word == *verb)) {
-        // Told by the command, in the log that it was asked to write.
-        let _ = seal::seal();
-    }
-}
-
 fn enter_with(preserve_fds: u32) -> Result<Inherited> {
     seal::seal()?;
     let inherited = descriptors::inherited(preserve_fds)?;

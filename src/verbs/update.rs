@@ -33,7 +33,7 @@ pub(super) fn update(context: &Context, options: &UpdateOptions) -> Result<()> {
     let plan = plan::cgroup::update(&Layout::detect()?, context.authority, &old, &change)?;
     cgroup.update(&plan)?;
     entry.record.resources = Some(plan.resources);
-    entry.dir.write_record(&entry.record, &entry.dir.config()?)
+    entry.dir.write_record(&entry.record)
 }
 
 /// The limits of the last update, or of config.json.
