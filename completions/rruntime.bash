@@ -16,6 +16,9 @@ _rruntime() {
             ",$1")
                 cmd="rruntime"
                 ;;
+            rruntime,check)
+                cmd="rruntime__subcmd__check"
+                ;;
             rruntime,create)
                 cmd="rruntime__subcmd__create"
                 ;;
@@ -68,7 +71,7 @@ _rruntime() {
 
     case "${cmd}" in
         rruntime)
-            opts="-v -h --root --log --log-format --log-level --debug --cgroup-manager --systemd-cgroup --rootless --criu --version --help create start run exec kill delete state list ps pause resume update events spec features"
+            opts="-v -h --root --log --log-format --log-level --debug --cgroup-manager --systemd-cgroup --rootless --criu --version --help create start run exec kill delete state list ps pause resume update events spec features check"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -136,6 +139,48 @@ _rruntime() {
                     fi
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o filenames
+                    fi
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rruntime__subcmd__check)
+            opts="-b -f -h --bundle --format --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --bundle)
+                    COMPREPLY=()
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o plusdirs
+                    fi
+                    return 0
+                    ;;
+                -b)
+                    COMPREPLY=()
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o plusdirs
+                    fi
+                    return 0
+                    ;;
+                --format)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                -f)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
                     fi
                     return 0
                     ;;

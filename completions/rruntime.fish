@@ -58,6 +58,7 @@ complete -c rruntime -n "__fish_rruntime_needs_command" -f -a "update" -d 'Chang
 complete -c rruntime -n "__fish_rruntime_needs_command" -f -a "events" -d 'Print statistics and out-of-memory events as lines of JSON'
 complete -c rruntime -n "__fish_rruntime_needs_command" -f -a "spec" -d 'Write a first config.json'
 complete -c rruntime -n "__fish_rruntime_needs_command" -f -a "features" -d 'Print what this runtime supports as JSON'
+complete -c rruntime -n "__fish_rruntime_needs_command" -f -a "check" -d 'Say what this host has for containers, and whether a bundle would be accepted'
 complete -c rruntime -n "__fish_rruntime_using_subcommand create" -s b -l bundle -d 'directory of the bundle (default: the current directory)' -r -f -a "(__fish_complete_directories)"
 complete -c rruntime -n "__fish_rruntime_using_subcommand create" -s f -l config -d 'configuration to use instead of the bundle\'s config.json' -r -F
 complete -c rruntime -n "__fish_rruntime_using_subcommand create" -l pid-file -d 'write the process id to FILE' -r -F
@@ -143,3 +144,7 @@ complete -c rruntime -n "__fish_rruntime_using_subcommand spec" -s f -l file -d 
 complete -c rruntime -n "__fish_rruntime_using_subcommand spec" -l rootless -d 'for a container of an ordinary user'
 complete -c rruntime -n "__fish_rruntime_using_subcommand spec" -s h -l help -d 'print help and exit'
 complete -c rruntime -n "__fish_rruntime_using_subcommand features" -s h -l help -d 'print help and exit'
+complete -c rruntime -n "__fish_rruntime_using_subcommand check" -s b -l bundle -d 'say too whether the bundle in DIR would be accepted' -r -f -a "(__fish_complete_directories)"
+complete -c rruntime -n "__fish_rruntime_using_subcommand check" -s f -l format -d 'what to print (default: text)' -r -f -a "text\t''
+json\t''"
+complete -c rruntime -n "__fish_rruntime_using_subcommand check" -s h -l help -d 'print help and exit'

@@ -239,6 +239,7 @@ const WORDS: &[&str] = &[
     "ps",
     "spec",
     "features",
+    "check",
     "pause",
     "resume",
     "update",

@@ -18,6 +18,7 @@
 mod bad_config;
 mod bad_luck;
 mod cgroups;
+mod check;
 mod command_line;
 mod exec;
 mod foreground;
@@ -39,6 +40,7 @@ fn main() {
         bad_config::TESTS,
         bad_luck::TESTS,
         cgroups::TESTS,
+        check::TESTS,
         command_line::TESTS,
         exec::TESTS,
         foreground::TESTS,

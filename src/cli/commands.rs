@@ -8,9 +8,9 @@ use super::scan::{Given, fault};
 use super::table::{Operands, Verb};
 use super::values;
 use super::{
-    CheckpointOptions, Command, CreateOptions, CriuOptions, DeleteOptions, EventsOptions, ExecOptions, FeaturesOptions,
-    Input, KillOptions, ListOptions, PauseOptions, PsOptions, RestoreOptions, ResumeOptions, RunOptions, SpecOptions,
-    StartOptions, StateOptions, Target, UpdateOptions,
+    CheckOptions, CheckpointOptions, Command, CreateOptions, CriuOptions, DeleteOptions, EventsOptions, ExecOptions,
+    FeaturesOptions, Input, KillOptions, ListOptions, PauseOptions, PsOptions, RestoreOptions, ResumeOptions,
+    RunOptions, SpecOptions, StartOptions, StateOptions, Target, UpdateOptions,
 };
 use crate::error::{Error, Kind, Result};
 
@@ -57,6 +57,10 @@ pub(super) fn command(verb: &Verb, given: &mut Given) -> Result<Command> {
             rootless: given.on("rootless"),
         }),
         "features" => Command::Features(FeaturesOptions {}),
+        "check" => Command::Check(CheckOptions {
+            bundle: given.path("bundle"),
+            format: given.parsed("format", values::report_format)?.unwrap_or_default(),
+        }),
         name => return Err(super::unknown_command(OsStr::new(name))),
     })
 }

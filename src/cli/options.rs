@@ -55,6 +55,8 @@ pub enum Command {
     Spec(SpecOptions),
     /// `features`: prints what this runtime supports as JSON.
     Features(FeaturesOptions),
+    /// `check`: says what the host supports and whether a bundle would be accepted.
+    Check(CheckOptions),
     /// `--help`, `help`, or no command at all: print this text on stdout.
     Help(String),
     /// `--version`: print [`super::version::text`] on stdout.
@@ -416,3 +418,21 @@ pub struct SpecOptions {
 /// `features`
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct FeaturesOptions {}
+
+/// `check [options]`
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct CheckOptions {
+    /// `-b`: a bundle to be looked at besides the host.
+    pub bundle: Option<PathBuf>,
+    pub format: ReportFormat,
+}
+
+/// What `check` prints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ReportFormat {
+    /// Lines for people.
+    #[default]
+    Text,
+    /// JSON for programs.
+    Json,
+}

@@ -240,6 +240,11 @@ const SPEC: &[Flag] = &[
     switch("rootless", "for a container of an ordinary user"),
 ];
 
+const CHECK: &[Flag] = &[
+    one("bundle", "DIR", "say too whether the bundle in DIR would be accepted").short('b'),
+    word("format", &["text", "json"], "what to print (default: text)").short('f'),
+];
+
 /// All commands, in the order of the help.
 pub(super) const COMMANDS: &[Verb] = &[
     Verb {
@@ -427,6 +432,22 @@ pub(super) const COMMANDS: &[Verb] = &[
         flags: &[],
         operands: Operands::None,
         examples: &[("Ask", "rruntime features")],
+        supported: true,
+    },
+    Verb {
+        name: "check",
+        about: "Say what this host has for containers, and whether a bundle would be accepted",
+        more: "Each line is a finding: ok; lacks, where containers run but not with all that can be asked for; fails, \
+               where none runs. All that is wrong with the bundle is told by its place in config.json. Nothing is made, \
+               and an ordinary user may ask. The exit status is 0 where containers can run and the bundle is \
+               accepted, else 1.",
+        flags: &[CHECK],
+        operands: Operands::None,
+        examples: &[
+            ("Look at the host", "rruntime check"),
+            ("Look at a bundle too", "rruntime check -b ./bundles/web"),
+            ("What fails, as JSON", "rruntime check -b . --format json | jq '.bundle.faults'"),
+        ],
         supported: true,
     },
 ];

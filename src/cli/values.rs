@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use super::{CgroupManager, Format, LogFormat, ManageCgroups, PageServer, Rootless, SubCgroup, User};
+use super::{CgroupManager, Format, LogFormat, ManageCgroups, PageServer, ReportFormat, Rootless, SubCgroup, User};
 
 type Read<T> = Result<T, String>;
 
@@ -205,6 +205,10 @@ fn choice<T: Copy>(text: &str, words: &[(&str, T)]) -> Read<T> {
 
 pub(super) fn format(text: &str) -> Read<Format> {
     choice(text, &[("table", Format::Table), ("json", Format::Json)])
+}
+
+pub(super) fn report_format(text: &str) -> Read<ReportFormat> {
+    choice(text, &[("text", ReportFormat::Text), ("json", ReportFormat::Json)])
 }
 
 pub(super) fn log_format(text: &str) -> Read<LogFormat> {

@@ -3,6 +3,7 @@
 //!
 //! Runs in the runtime's process, while init waits.
 
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::error::{Error, Result, Wrap};
@@ -82,9 +83,12 @@ fn helper(name: &str, pid: i32, mappings: &[IdMapping]) -> Result<()> {
 }
 
 /// Engines may call us with no PATH.
-fn find(name: &str) -> std::path::PathBuf {
+fn find(name: &str) -> PathBuf {
+    located(name).unwrap_or_else(|| name.into())
+}
+
+/// A program where distributions install it, whatever PATH says.
+pub fn located(name: &str) -> Option<PathBuf> {
     let directories = ["/usr/bin", "/bin", "/usr/sbin", "/sbin", "/usr/local/bin"];
-    let found =
-        directories.iter().map(|directory| std::path::Path::new(directory).join(name)).find(|path| path.exists());
-    found.unwrap_or_else(|| name.into())
+    directories.iter().map(|directory| Path::new(directory).join(name)).find(|path| path.exists())
 }

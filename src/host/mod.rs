@@ -9,4 +9,5 @@ pub mod hooks;
 pub mod id_maps;
 pub mod notify_socket;
 pub mod seccomp_agent;
+pub mod survey;
 pub mod systemd;

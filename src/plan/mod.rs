@@ -37,7 +37,7 @@ use crate::bpf::seccomp::Filter;
 
 pub use build::{Request, build, exec_process};
 pub use capabilities::names as capability_names;
-pub use host::Host;
+pub use host::{Confinement, Host};
 pub use mounts::CgroupTree;
 
 /// All that is decided of a container before anything of it is made.

@@ -18,6 +18,7 @@ pub mod network;
 pub mod nsfs;
 pub mod personality;
 pub mod pidfd;
+pub mod probe;
 pub mod regex;
 pub mod resource;
 pub mod sched;

@@ -41,8 +41,28 @@ pub(super) struct Prepared {
     inherited: u32,
 }
 
+/// What a bundle comes to on this host.
+pub(super) struct Decided {
+    pub(super) plan: Plan,
+    bundle: Bundle,
+    cgroup: Option<CgroupPlan>,
+}
+
 /// Reads the bundle and decides everything, or says all that is wrong.
 pub(super) fn prepare(context: &Context, options: &CreateOptions, inherited: Inherited) -> Result<Prepared> {
+    let Decided { mut plan, bundle, cgroup } = decide(context, options)?;
+    for warning in &plan.warnings {
+        log::warn!("{warning}");
+    }
+    if let Some(process) = &mut plan.process {
+        process.env.extend(inherited.env);
+    }
+    notify_socket::forward(&mut plan)?;
+    Ok(Prepared { plan, bundle, cgroup, inherited: inherited.count })
+}
+
+/// All of [`prepare`] that depends on the bundle and the host alone.
+pub(super) fn decide(context: &Context, options: &CreateOptions) -> Result<Decided> {
     let id = ContainerId::new(&options.id)?;
     let bundle = Bundle::load(options.bundle.as_deref().unwrap_or(Path::new(".")), options.config.as_deref())?;
     let layout = Layout::detect()?;
@@ -55,19 +75,11 @@ pub(super) fn prepare(context: &Context, options: &CreateOptions, inherited: Inh
     let request = plan::Request { id: &id, root_change, cgroups: &tree };
     let plan = plan::build(&request, &bundle, &Host::here());
     // Both are told at once.
-    let (mut plan, cgroup) = match (plan, cgroup) {
-        (Ok(plan), Ok(cgroup)) => (plan, cgroup),
-        (Err(error), Ok(_)) | (Ok(_), Err(error)) => return Err(error),
-        (Err(one), Err(other)) => return Err(one.and(other)),
-    };
-    for warning in &plan.warnings {
-        log::warn!("{warning}");
+    match (plan, cgroup) {
+        (Ok(plan), Ok(cgroup)) => Ok(Decided { plan, bundle, cgroup }),
+        (Err(error), Ok(_)) | (Ok(_), Err(error)) => Err(error),
+        (Err(one), Err(other)) => Err(one.and(other)),
     }
-    if let Some(process) = &mut plan.process {
-        process.env.extend(inherited.env);
-    }
-    notify_socket::forward(&mut plan)?;
-    Ok(Prepared { plan, bundle, cgroup, inherited: inherited.count })
 }
 
 fn plan_cgroup(context: &Context, id: &str, bundle: &Bundle, layout: &Layout) -> Result<Option<CgroupPlan>> {

@@ -2,6 +2,7 @@
 //!
 //! Runs in the runtime's process, with the caller's privilege.
 
+mod check;
 mod container;
 mod create;
 mod delete;
@@ -49,6 +50,7 @@ pub fn run(global: &GlobalOptions, command: Command) -> Result<u8> {
         Command::Ps(options) => done(ps::ps(&Context::of(global)?, &options)),
         Command::Spec(options) => done(spec::spec(&options)),
         Command::Features(_) => done(features::features()),
+        Command::Check(options) => check::check(&Context::of(global)?, &options),
         Command::Pause(options) => done(pause::pause(&Context::of(global)?, &options)),
         Command::Resume(options) => done(pause::resume(&Context::of(global)?, &options)),
         Command::Update(options) => done(update::update(&Context::of(global)?, &options)),
