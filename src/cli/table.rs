@@ -446,7 +446,7 @@ pub(super) const COMMANDS: &[Verb] = &[
         examples: &[
             ("Look at the host", "rruntime check"),
             ("Look at a bundle too", "rruntime check -b ./bundles/web"),
-            ("What fails, as JSON", "rruntime check -b . --format json | jq '.bundle.faults'"),
+            ("For a program", "rruntime check -b . --format json"),
         ],
         supported: true,
     },
