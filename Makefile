@@ -24,7 +24,7 @@ demo_packages := busybox-static
 test_packages := busybox-static crun iproute2 libseccomp-dev pkg-config procps python3 runc strace uidmap util-linux
 bench_packages := busybox-static crun libseccomp-dev python3 runc strace
 
-.PHONY: all help build-tools demo bundles test lint format bench install uninstall clean fuzz test-vm test-engines conformance
+.PHONY: all help build-tools demo bundles test lint format bench install uninstall deb test-deb clean fuzz test-vm test-engines conformance
 
 all: ## build the release binary, target/release/rruntime
 all: build-tools
@@ -83,6 +83,14 @@ uninstall: ## remove what install has put there
 	rm -f $(addprefix $(DESTDIR)$(PREFIX)/,bin/rruntime share/man/man8/rruntime*.8 \
 		share/bash-completion/completions/rruntime share/zsh/site-functions/_rruntime \
 		share/fish/vendor_completions.d/rruntime.fish)
+
+deb: ## a Debian package, target/rruntime_VERSION_ARCH.deb
+deb: all
+	packaging/deb $(binary) $(target)
+
+test-deb: ## install that package on a copy of this machine, use it by podman, remove it, as root
+test-deb: deb
+	packaging/test $$(ls -t $(target)/rruntime_*.deb | head -n 1)
 
 fuzz: ## a short run of every fuzz target (FUZZ_SECONDS= each)
 	@.ci/packages g++

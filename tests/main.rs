@@ -34,6 +34,7 @@ mod rootfs;
 mod rootless;
 mod security;
 mod terminal;
+mod troubleshooting;
 
 fn main() {
     harness::runner::main(&[
@@ -55,5 +56,6 @@ fn main() {
         rootless::TESTS,
         security::TESTS,
         terminal::TESTS,
+        troubleshooting::TESTS,
     ]);
 }

@@ -87,7 +87,10 @@ impl Words {
         let mut words = operands.into_iter();
         let id = match (verb.operands, words.next()) {
             (Operands::None, _) => String::new(),
-            (_, None) => return Err(usage(format!("{} needs the id of a container", verb.name))),
+            (_, None) => {
+                let hint = format!("see rruntime {} --help", verb.name);
+                return Err(usage(format!("{} needs the id of a container", verb.name)).hint(hint));
+            }
             // What else an id may not be is said by the state store.
             (_, Some(id)) => id.into_string().map_err(|id| usage(format!("container id {id:?} is not UTF-8")))?,
         };

@@ -221,7 +221,7 @@ fn faults_are_named_with_what_can_be_done() {
         ("delte c1", "unknown command: delte (did you mean delete?)"),
         ("wibble c1", "unknown command: wibble (see rruntime --help)"),
         ("help wibble", "unknown command: wibble (see rruntime --help)"),
-        ("create", "create needs the id of a container"),
+        ("create", "create needs the id of a container (see rruntime create --help)"),
         ("create c1 c2", "create takes no argument \"c2\""),
         ("list c1", "list takes no argument \"c1\""),
         ("kill c1 TERM x", "kill takes no argument \"x\""),

@@ -27,7 +27,9 @@ pub(super) fn find(process: &Process) -> Result<CString> {
     if name.as_bytes().contains(&b'/') {
         return match executable(name) {
             Ok(()) => Ok(name.clone()),
-            Err(Errno::NOENT) => Err(fail(format!("stat {}: no such file or directory", name.to_string_lossy()))),
+            Err(Errno::NOENT) => Err(fail(format!("stat {}: no such file or directory", name.to_string_lossy()))
+                .hint("the path is one inside the container")),
+            Err(Errno::ACCESS) => Err(fail(crate::sys::errno::text(libc::EACCES)).hint(NOT_EXECUTABLE)),
             Err(errno) => Err(fail(crate::sys::errno::text(errno.raw_os_error()))),
         };
     }
@@ -44,8 +46,15 @@ pub(super) fn find(process: &Process) -> Result<CString> {
             Err(errno) => denied |= errno == Errno::ACCESS,
         }
     }
-    Err(fail(if denied { "permission denied".into() } else { "executable file not found in $PATH".into() }))
+    if denied {
+        return Err(fail("permission denied".into()).hint(NOT_EXECUTABLE));
+    }
+    let looked = String::from_utf8_lossy(path);
+    Err(fail("executable file not found in $PATH".into()).hint(format!("looked for inside the container in {looked}")))
 }
+
+/// What to do about a file that the user may not execute.
+const NOT_EXECUTABLE: &str = "process.user must be allowed to execute the file and to search the directories above it";
 
 /// Whether a file could be executed: a directory gives EISDIR, one without the permission EACCES.
 fn executable(path: &CStr) -> Result<(), Errno> {

@@ -125,6 +125,9 @@ fn remount(
     MountWhat::Remount { superblock: Some(SuperblockOptions { flags: options.flags, data }) }
 }
 
+/// What to do about a bind mount's source that is not there.
+const NO_SOURCE: &str = "what is to be bound must exist on the host; a relative source starts at the bundle";
+
 /// A bind mount's source is looked at now: whether it is a file or a directory decides what a missing destination
 /// becomes. A relative one is relative to the bundle (config.md, Mounts).
 fn bind(
@@ -147,7 +150,7 @@ fn bind(
         Ok(about) if about.is_dir() => TargetKind::Directory,
         Ok(_) => TargetKind::File,
         Err(error) => {
-            let error = Error::sys(format!("stat({source:?})"), error).kind(Kind::Config);
+            let error = Error::sys(format!("stat({source:?})"), error).kind(Kind::Config).hint(NO_SOURCE);
             report.push(error.at(format!("{pointer}/source")));
             TargetKind::File
         }
@@ -389,7 +392,8 @@ mod tests {
             ),
             (
                 json!({"destination": "/a", "source": "none", "options": ["bind"]}),
-                "/mounts/0/source: stat(\"/usr/none\"): no such file or directory",
+                "/mounts/0/source: stat(\"/usr/none\"): no such file or directory (what is to be bound must exist on the \
+                 host; a relative source starts at the bundle)",
             ),
             (
                 json!({"destination": "/a", "type": "none", "source": "/usr"}),

@@ -77,7 +77,9 @@ fn open(path: &Path, kind: NamespaceKind) -> Result<OwnedFd, Error> {
     }
     // Looked at before it is opened, since to open a device may start something; and O_NONBLOCK, since to open a fifo
     // waits for its writer. What counts is what the descriptor is.
-    let before = rustix::fs::statfs(path).wrap_with(|| format!("statfs({path:?})"))?;
+    let before = rustix::fs::statfs(path)
+        .wrap_with(|| format!("statfs({path:?})"))
+        .map_err(|e| e.hint("a namespace to be joined must be there already; without a path, a new one is made"))?;
     let no_namespace =
         || Error::new(format!("{path:?} is no namespace; the file of a {} namespace is needed", kind.name()));
     if before.f_type != NSFS_MAGIC {
@@ -188,7 +190,8 @@ mod tests {
                 "/linux/namespaces/1/path: \"/proc/self/ns/ipc\" is of kind ipc, network is needed",
                 "/linux/namespaces/2/path: \"/dev/null\" is no namespace; the file of a uts namespace is needed",
                 "/linux/namespaces/3/path: \"run/ipc\" is relative; an absolute path is needed",
-                "/linux/namespaces/4/path: statfs(\"/none/at/all\"): no such file or directory",
+                "/linux/namespaces/4/path: statfs(\"/none/at/all\"): no such file or directory (a namespace to be \
+                 joined must be there already; without a path, a new one is made)",
             ]
         );
     }

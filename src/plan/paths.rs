@@ -26,7 +26,8 @@ pub fn rootfs(root: Option<&Root>, bundle: &Path, report: &mut Report) -> PathBu
 
 fn canonical(bundle: &Path, path: &Path) -> Result<PathBuf, Error> {
     let whole = bundle.join(path);
-    let failed = |call: &str, error| Error::sys(format!("{call}({whole:?})"), error);
+    let hint = "it is the directory with the image's files, relative to the bundle, and must exist";
+    let failed = |call: &str, error| Error::sys(format!("{call}({whole:?})"), error).hint(hint);
     let about = std::fs::symlink_metadata(&whole).map_err(|e| failed("stat", e))?;
     // The bundle's path is canonical, so that one plain name in it is, too, unless it is a link.
     let plain = matches!(path.components().collect::<Vec<_>>()[..], [Component::Normal(_)]);
@@ -95,7 +96,11 @@ mod tests {
     fn other_roots_are_refused() {
         for (path, fault) in [
             ("", "/root/path: is missing or empty; the directory of the root file system is needed"),
-            ("none", "/root/path: stat(\"/usr/none\"): no such file or directory"),
+            (
+                "none",
+                "/root/path: stat(\"/usr/none\"): no such file or directory (it is the directory with the image's files, \
+                 relative to the bundle, and must exist)",
+            ),
             ("/dev/null", "/root/path: \"/dev/null\" is no directory; the root file system must be one"),
         ] {
             assert_eq!(root(path).1, [fault]);

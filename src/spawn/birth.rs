@@ -92,10 +92,11 @@ fn new_flags(namespaces: &Namespaces) -> u64 {
 fn explain(error: Error) -> Error {
     let error = error.wrap("make the container's init process");
     match error.raw_errno() {
-        Some(libc::EPERM) => error.hint("new namespaces need root, or a new user namespace among them"),
+        Some(libc::EPERM) => {
+            error.hint("new namespaces need root or a host that lets users make user namespaces: see rruntime check")
+        }
         Some(libc::ENOSPC) => error.hint("a limit on namespaces is reached: /proc/sys/user/max_*_namespaces"),
         Some(libc::EAGAIN) => error.hint("a limit on processes is reached: pids.max of the cgroup, or RLIMIT_NPROC"),
-        Some(libc::ENOSYS) => error.hint("rruntime needs Linux 5.14 or newer"),
         _ => error,
     }
 }

@@ -33,6 +33,9 @@ const INTENT: &str = "intent.json";
 const RECORD: &str = "state.json";
 pub const START_SOCKET: &str = "start.sock";
 
+/// What to do where the state directory cannot be used.
+const OTHER_ROOT: &str = "--root names another directory; an ordinary user's is below $XDG_RUNTIME_DIR, if that is set";
+
 /// All containers of one `--root`.
 #[derive(Debug, Clone)]
 pub struct Store {
@@ -81,7 +84,7 @@ impl Store {
             Err(errno) => {
                 return Err(Error::sys(format!("mkdir({path:?})"), errno)
                     .wrap("make the state directory")
-                    .hint("--root names another directory"));
+                    .hint(OTHER_ROOT));
             }
         }
         let dir = Dir::open(path.clone()).and_then(|dir| dir.lock().map(|()| dir));
@@ -100,7 +103,7 @@ impl Store {
         if lock == Lock::Exclusive {
             dir.lock()?;
         }
-        let record = dir.record()?.ok_or_else(|| not_found(id))?;
+        let record = dir.record()?.ok_or_else(|| not_found(id, &self.root))?;
         Ok(Entry { dir, record })
     }
 
@@ -109,7 +112,7 @@ impl Store {
         // No other name can be a container's, and `../x` would be somebody else's directory.
         ContainerId::new(id)?;
         let path = self.root.join(id);
-        Dir::open(path).map_err(|error| if error.is(libc::ENOENT) { not_found(id) } else { error })
+        Dir::open(path).map_err(|error| if error.is(libc::ENOENT) { not_found(id, &self.root) } else { error })
     }
 
     /// The ids of all containers, sorted. A root that does not exist holds none.
@@ -135,12 +138,13 @@ impl Store {
 fn make_root(root: &Path) -> Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(root);
-    made.wrap_with(|| format!("mkdir({root:?})"))
-        .map_err(|e| e.wrap("make the state directory").hint("--root names another directory"))
+    made.wrap_with(|| format!("mkdir({root:?})")).map_err(|e| e.wrap("make the state directory").hint(OTHER_ROOT))
 }
 
-fn not_found(id: &str) -> Error {
-    Error::new(format!("container \"{id}\" does not exist")).kind(Kind::NotFound)
+fn not_found(id: &str, root: &Path) -> Error {
+    Error::new(format!("container \"{id}\" does not exist"))
+        .kind(Kind::NotFound)
+        .hint(format!("rruntime list shows those in {}; --root names another directory", root.display()))
 }
 
 /// A container as the store knows it.
@@ -194,7 +198,8 @@ impl Dir {
         let status = rustix::fs::fstat(&self.fd).wrap("fstat")?;
         // A removed directory has no links left (stat(2)), though its descriptor still works.
         if status.st_nlink == 0 {
-            return Err(not_found(&self.path.file_name().unwrap_or_default().to_string_lossy()));
+            let id = self.path.file_name().unwrap_or_default().to_string_lossy();
+            return Err(not_found(&id, self.path.parent().unwrap_or(&self.path)));
         }
         self.locked.set(true);
         Ok(())

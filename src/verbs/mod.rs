@@ -23,6 +23,7 @@ use std::path::PathBuf;
 
 use crate::cli::{self, Caller, CgroupManager, Command, GlobalOptions};
 use crate::error::{Error, Kind, Result, Wrap};
+use crate::plan::Host;
 use crate::plan::cgroup::Authority;
 use crate::spawn::descriptors::{self, Inherited};
 use crate::spawn::seal;
@@ -30,6 +31,17 @@ use crate::state::Store;
 
 /// Carries out a command.
 pub fn run(global: &GlobalOptions, command: Command) -> Result<u8> {
+    carry_out(global, command).map_err(|error| match error.is(libc::ENOSYS) {
+        true => {
+            let hidden =
+                || "the kernel lacks it, or a seccomp filter around us hides it: see rruntime check".to_owned();
+            error.hint(Host::kernel_hint().unwrap_or_else(hidden))
+        }
+        false => error,
+    })
+}
+
+fn carry_out(global: &GlobalOptions, command: Command) -> Result<u8> {
     // What enters a container makes sure of its own binary first, before it opens anything.
     let inherited = match &command {
         Command::Create(options) => enter_with(options.preserve_fds)?,

@@ -5,6 +5,7 @@
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
+use libseccomp::{ScmpAction, ScmpFilterContext, ScmpSyscall};
 use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid, setsid};
 
@@ -50,6 +51,15 @@ fn take(step: &str) {
             let mut set = SigSet::empty();
             value.split(',').for_each(|name| set.add(name.parse().expect("a signal's name")));
             set.thread_block().expect("block signals");
+        }
+        // A kernel that lacks these system calls.
+        "without" => {
+            let mut filter = ScmpFilterContext::new(ScmpAction::Allow).expect("a seccomp filter");
+            for name in value.split(',') {
+                let call = ScmpSyscall::from_name(name).expect("a system call's name");
+                filter.add_rule(ScmpAction::Errno(nix::libc::ENOSYS), call).expect("a seccomp rule");
+            }
+            filter.load().expect("load a seccomp filter");
         }
         other => panic!("no launch step {other}"),
     }

@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::Context;
 use super::create::{Decided, decide};
 use super::state::print_json;
+use crate::bpf::seccomp::Filter;
 use crate::cli::{CheckOptions, CreateOptions, ReportFormat};
 use crate::error::{Error, Result, Wrap};
 use crate::host::survey::{self, Finding, State};
@@ -116,6 +117,10 @@ fn verdict(context: &Context, dir: &Path) -> Verdict {
 
 fn warnings(decided: Decided) -> Vec<String> {
     let mut warnings = decided.plan.warnings;
+    let filter = decided.plan.process.as_ref().and_then(|process| process.security.seccomp.as_ref());
+    if let Some(skipped) = filter.and_then(Filter::skipped) {
+        warnings.push(format!("/linux/seccomp: {}", skipped.trim_start_matches("seccomp: ")));
+    }
     match decided.plan.process {
         None => warnings.push("/process: is missing; create takes that, start does not".into()),
         Some(process) if process.terminal != Terminal::None => {
