@@ -158,7 +158,11 @@ impl Entry {
     /// What the container is doing now. Where its `create` was killed, nothing is created any more.
     pub fn status(&self) -> Status {
         match self.record.status() {
-            Status::Creating if self.record.init.is_none() && self.dir.is_alone() => Status::Stopped,
+            Status::Creating if self.record.init.is_none() && self.dir.is_alone() => {
+                // A create that was done since we read has given its lock back, too: what it left is to be read again.
+                let now = self.dir.record().ok().flatten().map(|record| record.status());
+                now.filter(|status| *status != Status::Creating).unwrap_or(Status::Stopped)
+            }
             status => status,
         }
     }
