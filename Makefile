@@ -90,6 +90,7 @@ deb: all
 
 test-deb: ## install that package on a copy of this machine, use it by podman, remove it, as root
 test-deb: deb
+	@.ci/packages busybox-static podman python3
 	packaging/test $$(ls -t $(target)/rruntime_*.deb | head -n 1)
 
 fuzz: ## a short run of every fuzz target (FUZZ_SECONDS= each)
