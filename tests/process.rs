@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::harness::runtime::{Runtime, is_ours};
+use crate::harness::runtime::{Runtime, elsewhere, is_ours};
 use crate::harness::view::View;
 use crate::harness::{Bundle, Container, differs_on, launch, ours_only};
 use crate::tests;
@@ -41,6 +41,9 @@ tests![
     cpu_affinity_of_exec,
     personality_linux32,
     personality_unknown_is_refused,
+    memory_policy_of_init_and_exec,
+    memory_policy_modes_and_flags,
+    memory_policy_that_cannot_be_is_refused,
     contract_20_signal_mask_and_ignored_signals_are_not_inherited,
     contract_20_parent_death_signal_is_not_inherited,
     contract_20_umask_and_affinity_are_not_inherited,
@@ -323,6 +326,57 @@ fn personality_linux32() {
 fn personality_unknown_is_refused() {
     ours_only("the peers of Debian 12 ignore it");
     Bundle::new().set("/linux/personality", json!({"domain": "MINIX"})).refused().says("/linux/personality/domain");
+}
+
+/// The policy that the kernel shows for a mapping without one of its own: `bind:0`.
+const SHOW_MEMORY_POLICY: &str = "read -r at policy rest < /proc/self/numa_maps; echo $policy";
+
+fn needs_numa() {
+    if !std::path::Path::new("/proc/self/numa_maps").exists() {
+        elsewhere("this kernel has no NUMA");
+    }
+}
+
+fn memory_policy_of_init_and_exec() {
+    ours_only("the peers of Debian 12 know no memoryPolicy");
+    needs_numa();
+    let container = Container::started(Bundle::new().sleeping());
+    assert_eq!(container.exec_sh(SHOW_MEMORY_POLICY), "default");
+    let policy = json!({"mode": "MPOL_BIND", "nodes": "0", "flags": ["MPOL_F_STATIC_NODES"]});
+    let container = Container::started(Bundle::new().sleeping().set("/linux/memoryPolicy", policy));
+    let maps = std::fs::read_to_string(format!("/proc/{}/numa_maps", container.pid())).unwrap();
+    assert_eq!(maps.split_whitespace().nth(1), Some("bind=static:0"), "{maps}");
+    assert_eq!(container.exec_sh(SHOW_MEMORY_POLICY), "bind=static:0");
+}
+
+fn memory_policy_modes_and_flags() {
+    ours_only("the peers of Debian 12 know no memoryPolicy");
+    needs_numa();
+    for (mode, nodes, flag, shown) in [
+        ("MPOL_DEFAULT", "", None, "default"),
+        ("MPOL_LOCAL", "", None, "local"),
+        ("MPOL_PREFERRED", "", None, "local"),
+        ("MPOL_PREFERRED", "0", None, "prefer:0"),
+        ("MPOL_INTERLEAVE", "0", Some("MPOL_F_RELATIVE_NODES"), "interleave=relative:0"),
+        ("MPOL_BIND", "0", Some("MPOL_F_NUMA_BALANCING"), "bind:0"),
+    ] {
+        let flags: Vec<&str> = flag.into_iter().collect();
+        let policy = json!({"mode": mode, "nodes": nodes, "flags": flags});
+        let printed = Bundle::new().sh(SHOW_MEMORY_POLICY).set("/linux/memoryPolicy", policy).prints();
+        // Newer kernels show the balancing too: bind=balancing:0.
+        assert_eq!(printed.replace("=balancing", ""), shown, "{mode} {nodes} {flags:?}");
+    }
+}
+
+fn memory_policy_that_cannot_be_is_refused() {
+    ours_only("the peers of Debian 12 know no memoryPolicy");
+    needs_numa();
+    let with = |policy: serde_json::Value| Bundle::new().set("/linux/memoryPolicy", policy);
+    with(json!({"mode": "MPOL_BIND", "nodes": "1023"}))
+        .refused()
+        .says("/linux/memoryPolicy: set_mempolicy(MPOL_BIND, nodes \"1023\"): invalid argument");
+    with(json!({"mode": "MPOL_BIND"})).refused().says("/linux/memoryPolicy/nodes: is missing or empty");
+    with(json!({"mode": "MPOL_FAR"})).refused().says("/linux/memoryPolicy/mode: unknown variant `MPOL_FAR`");
 }
 
 fn contract_20_signal_mask_and_ignored_signals_are_not_inherited() {

@@ -29,7 +29,9 @@ use rustix::thread::{LinkNameSpaceType, ThreadNameSpaceType};
 use crate::error::{Error, Result, Wrap};
 use crate::host::cgroup::{Cgroup, Unified};
 use crate::host::hooks::{self, Surroundings};
-use crate::plan::{Capabilities, Dev, Namespace, NamespaceKind, NoNewPrivileges, Plan, Process, Terminal};
+use crate::plan::{
+    Capabilities, Dev, MemoryPolicy, Namespace, NamespaceKind, NoNewPrivileges, Plan, Process, Terminal,
+};
 use crate::spawn::protocol::{Channel, Order, Report, send_descriptor};
 use crate::state::{Record, Status};
 use crate::sys;
@@ -434,6 +436,9 @@ impl Rooted {
                 .wrap_with(|| format!("personality({personality:#x})"))
                 .map_err(|e| e.at("/linux/personality"))?;
         }
+        if let Some(policy) = &process.memory_policy {
+            set_memory_policy(policy)?;
+        }
         let held = match (&process.security.seccomp, process.no_new_privileges) {
             (Some(_), NoNewPrivileges::Unset) => Holding::FilterPrivilege,
             _ => Holding::Nothing,
@@ -615,6 +620,23 @@ fn set_scheduling(process: &Process) -> Result<()> {
             .map_err(|e| e.at(at("scheduler")))?;
     }
     Ok(())
+}
+
+/// In the cgroup already, whose cpuset says which nodes there are (set_mempolicy(2)).
+fn set_memory_policy(policy: &MemoryPolicy) -> Result<()> {
+    sys::memory_policy::set(policy.mode, &policy.nodes)
+        .map_err(|errno| {
+            let error = Error::sys(format!("set_mempolicy({})", policy.asked), errno);
+            match errno.0 {
+                libc::EINVAL => error.hint(
+                    "the nodes must be online and in the container's cpuset; a kernel older than \
+                                            the mode or flag knows it not",
+                ),
+                libc::ENOSYS => error.hint("the kernel lacks CONFIG_NUMA"),
+                _ => error,
+            }
+        })
+        .map_err(|e| e.at("/linux/memoryPolicy"))
 }
 
 /// Sets the resource limits of a process; 0 is the caller.

@@ -10,7 +10,7 @@ use super::process::{self, Privilege, Role};
 use super::report::Report;
 use super::{
     Access, IdMaps, Plan, Process, Propagation, PropagationKind, Reach, RootChange, devices, hooks, id_maps,
-    namespaces, paths, sysctl,
+    memory_policy, namespaces, paths, sysctl,
 };
 use crate::bpf::seccomp::{self, Filter};
 use crate::bundle::{Bundle, ContainerId, Read};
@@ -63,6 +63,7 @@ pub fn build(request: &Request, bundle: &Bundle, host: &Host) -> Result<Plan> {
         id_maps: id_maps.as_ref(),
         role: Role::Init,
         personality: personality(linux, &mut report),
+        memory_policy: memory_policy::build(linux, &mut report),
     };
     let mut process = spec.process().as_ref().map(|asked| process::build(asked, &around, &mut report));
     if let Some(process) = &mut process {
@@ -125,6 +126,7 @@ pub fn exec_process(
         id_maps: id_maps.as_ref(),
         role: Role::Exec,
         personality: spec.linux().as_ref().and_then(|linux| personality(linux, &mut report)),
+        memory_policy: spec.linux().as_ref().and_then(|linux| memory_policy::build(linux, &mut report)),
     };
     let mut process = process::build(&asked.value, &around, &mut report);
     process.security.seccomp = spec.linux().as_ref().and_then(|linux| seccomp(linux, &mut report));
@@ -238,7 +240,6 @@ fn not_supported(linux: &Linux, report: &mut Report) {
     let asked = [
         ("/linux/netDevices", linux.net_devices().as_ref().is_some_and(|devices| !devices.is_empty())),
         ("/linux/intelRdt", linux.intel_rdt().is_some()),
-        ("/linux/memoryPolicy", linux.memory_policy().is_some()),
     ];
     for (pointer, _) in asked.into_iter().filter(|(_, asked)| *asked) {
         report.fault(pointer, "is not supported yet");

@@ -17,6 +17,7 @@ mod devices;
 mod hooks;
 mod host;
 mod id_maps;
+pub mod memory_policy;
 pub mod mount_options;
 mod mounts;
 mod namespaces;
@@ -38,6 +39,7 @@ use crate::bpf::seccomp::Filter;
 pub use build::{Request, build, exec_process};
 pub use capabilities::names as capability_names;
 pub use host::{Confinement, Host};
+pub use memory_policy::MemoryPolicy;
 pub use mounts::CgroupTree;
 
 /// All that is decided of a container before anything of it is made.
@@ -458,6 +460,8 @@ pub struct Process {
     pub cpu_affinity_final: Option<Vec<u32>>,
     /// personality(2) bits.
     pub personality: Option<u64>,
+    /// `linux.memoryPolicy`.
+    pub memory_policy: Option<MemoryPolicy>,
     pub terminal: Terminal,
     pub security: Security,
 }

@@ -7,7 +7,7 @@ use oci_spec::runtime as oci;
 
 use super::host::{Confinement, Host};
 use super::report::Report;
-use super::{IdMaps, NoNewPrivileges, Process, Security, Terminal, capabilities, id_maps, scheduling};
+use super::{IdMaps, MemoryPolicy, NoNewPrivileges, Process, Security, Terminal, capabilities, id_maps, scheduling};
 
 /// The id that stands for none: chown(2) and setresuid(2) take it for "leave as it is".
 const NO_ID: u32 = u32::MAX;
@@ -24,6 +24,7 @@ pub struct Surroundings<'a> {
     pub role: Role,
     /// personality(2) bits of the container.
     pub personality: Option<u64>,
+    pub memory_policy: Option<MemoryPolicy>,
 }
 
 /// Where a process has its capabilities from.
@@ -81,6 +82,7 @@ pub fn build(asked: &oci::Process, around: &Surroundings, report: &mut Report) -
         cpu_affinity_initial,
         cpu_affinity_final,
         personality: around.personality,
+        memory_policy: around.memory_policy.clone(),
         terminal: terminal(asked, at, report),
         security: security(asked, around, report),
     }
@@ -227,7 +229,15 @@ mod tests {
         process.as_object_mut().unwrap().extend(asked.as_object().unwrap().clone());
         let asked = serde_json::from_value(process).unwrap();
         let privilege = Privilege::OfRuntime;
-        let around = Surroundings { pointer: "/process", host, privilege, id_maps, role, personality: None };
+        let around = Surroundings {
+            pointer: "/process",
+            host,
+            privilege,
+            id_maps,
+            role,
+            personality: None,
+            memory_policy: None,
+        };
         (build(&asked, &around, &mut report), report)
     }
 

@@ -131,27 +131,32 @@ pub fn io_priority(asked: &oci::LinuxIOPriority, at: &str, report: &mut Report) 
 
 /// A list of CPUs such as `0-3,7`, sorted, each once.
 pub fn cpus(list: &str, at: &str, report: &mut Report) -> Vec<u32> {
-    let mut cpus = Vec::new();
-    for range in list.split(',').map(str::trim) {
-        let (first, last) = range.split_once('-').unwrap_or((range, range));
-        match (cpu(first), cpu(last)) {
-            (Some(first), Some(last)) if first <= last => cpus.extend(first..=last),
-            _ => {
-                report.fault(at, format!("{range:?} is no range of CPUs below {MOST_CPUS}; such as 0-3,7 is needed"));
-                return Vec::new();
-            }
-        }
-        // Ranges may repeat each other without end.
-        cpus.sort_unstable();
-        cpus.dedup();
-    }
-    cpus
+    numbers(list, MOST_CPUS).unwrap_or_else(|range| {
+        report.fault(at, format!("{range:?} is no range of CPUs below {MOST_CPUS}; such as 0-3,7 is needed"));
+        Vec::new()
+    })
 }
 
-fn cpu(number: &str) -> Option<u32> {
-    let number = number.trim();
-    let digits = number.bytes().all(|byte| byte.is_ascii_digit());
-    number.parse().ok().filter(|cpu| digits && *cpu < MOST_CPUS)
+/// A list such as `0-3,7` of numbers below `most` (cpuset(7), List Format), sorted, each once; else the part of it that
+/// is none.
+pub fn numbers(list: &str, most: u32) -> Result<Vec<u32>, &str> {
+    let number = |text: &str| {
+        let text = text.trim();
+        let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+        text.parse::<u32>().ok().filter(|number| digits && *number < most)
+    };
+    let mut numbers = Vec::new();
+    for range in list.split(',').map(str::trim) {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        match (number(first), number(last)) {
+            (Some(first), Some(last)) if first <= last => numbers.extend(first..=last),
+            _ => return Err(range),
+        }
+        // Ranges may repeat each other without end.
+        numbers.sort_unstable();
+        numbers.dedup();
+    }
+    Ok(numbers)
 }
 
 #[cfg(test)]

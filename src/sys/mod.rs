@@ -13,6 +13,7 @@ pub mod entry;
 pub mod errno;
 pub mod exec;
 pub mod keyring;
+pub mod memory_policy;
 pub mod mount;
 pub mod network;
 pub mod nsfs;

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::state::print_json;
 use crate::bundle::OCI_VERSION;
 use crate::error::Result;
-use crate::plan::{NamespaceKind, capability_names, mount_options};
+use crate::plan::{NamespaceKind, capability_names, memory_policy, mount_options};
 
 pub(super) fn features() -> Result<()> {
     let mut options: Vec<_> = mount_options::known().collect();
@@ -24,7 +24,10 @@ pub(super) fn features() -> Result<()> {
             "apparmor": { "enabled": false },
             "selinux": { "enabled": false },
             "intelRdt": { "enabled": false },
-            "memoryPolicy": { "enabled": false },
+            "memoryPolicy": {
+                "modes": memory_policy::MODES.map(|mode| mode.0),
+                "flags": memory_policy::FLAGS.map(|flag| flag.0),
+            },
             "mountExtensions": { "idmap": { "enabled": true } },
             "netDevices": { "enabled": false },
         },
