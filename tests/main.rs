@@ -27,6 +27,7 @@ mod hooks;
 mod lifecycle;
 mod mounts;
 mod namespaces;
+mod net_devices;
 mod process;
 mod reports;
 mod resources;
@@ -49,6 +50,7 @@ fn main() {
         lifecycle::TESTS,
         mounts::TESTS,
         namespaces::TESTS,
+        net_devices::TESTS,
         process::TESTS,
         reports::TESTS,
         resources::TESTS,

@@ -7,6 +7,7 @@ pub mod cgroup;
 pub mod console;
 pub mod hooks;
 pub mod id_maps;
+pub mod net_devices;
 pub mod notify_socket;
 pub mod seccomp_agent;
 pub mod survey;

@@ -10,7 +10,7 @@ use super::process::{self, Privilege, Role};
 use super::report::Report;
 use super::{
     Access, IdMaps, Plan, Process, Propagation, PropagationKind, Reach, RootChange, devices, hooks, id_maps,
-    memory_policy, namespaces, paths, sysctl,
+    memory_policy, namespaces, net_devices, paths, sysctl,
 };
 use crate::bpf::seccomp::{self, Filter};
 use crate::bundle::{Bundle, ContainerId, Read};
@@ -84,6 +84,7 @@ pub fn build(request: &Request, bundle: &Bundle, host: &Host) -> Result<Plan> {
         },
         rootfs_propagation: rootfs_propagation(linux, request.root_change, &mut report),
         time_offsets: namespaces::time_offsets(linux, &namespaces, &mut report),
+        net_devices: net_devices::build(linux, &namespaces, host, &mut report),
         hostname: name(spec.hostname(), "/hostname", &mut report),
         domainname: name(spec.domainname(), "/domainname", &mut report),
         mounts,
@@ -237,10 +238,7 @@ fn mount_label<'a>(linux: &'a Linux, host: &Host, report: &mut Report) -> Option
 
 /// Sections that no builder of this room reads.
 fn not_supported(linux: &Linux, report: &mut Report) {
-    let asked = [
-        ("/linux/netDevices", linux.net_devices().as_ref().is_some_and(|devices| !devices.is_empty())),
-        ("/linux/intelRdt", linux.intel_rdt().is_some()),
-    ];
+    let asked = [("/linux/intelRdt", linux.intel_rdt().is_some())];
     for (pointer, _) in asked.into_iter().filter(|(_, asked)| *asked) {
         report.fault(pointer, "is not supported yet");
     }

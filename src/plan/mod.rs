@@ -21,6 +21,7 @@ pub mod memory_policy;
 pub mod mount_options;
 mod mounts;
 mod namespaces;
+pub mod net_devices;
 mod paths;
 mod process;
 mod report;
@@ -41,6 +42,7 @@ pub use capabilities::names as capability_names;
 pub use host::{Confinement, Host};
 pub use memory_policy::MemoryPolicy;
 pub use mounts::CgroupTree;
+pub use net_devices::NetDevice;
 
 /// All that is decided of a container before anything of it is made.
 #[derive(Debug)]
@@ -61,6 +63,8 @@ pub struct Plan {
     pub id_maps: Option<IdMaps>,
     /// `linux.timeOffsets`, as lines for /proc/PID/timens_offsets (`monotonic 10 0`).
     pub time_offsets: Vec<String>,
+    /// `linux.netDevices`, by name.
+    pub net_devices: Vec<NetDevice>,
     /// `hostname`.
     pub hostname: Option<CString>,
     /// `domainname`.

@@ -4,7 +4,9 @@
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags};
 
 use super::birth::{self, Birth};
 use super::protocol::{Channel, Order, Report};
@@ -12,9 +14,10 @@ use super::{descriptors, sources};
 use crate::error::{Error, Result, Wrap};
 use crate::host::cgroup::{Cgroup, Unified};
 use crate::host::hooks::{self, Surroundings};
-use crate::host::{console, id_maps, seccomp_agent};
+use crate::host::{console, id_maps, net_devices, seccomp_agent};
 use crate::init::{self, JoinCgroup, Keyring, Setup, Shared};
 use crate::plan::cgroup::CgroupPlan;
+use crate::plan::net_devices::Lent;
 use crate::plan::{Namespace, Plan, Process};
 use crate::state::process::Identity;
 use crate::state::{Dir, Phase, Record, Status, Store};
@@ -76,10 +79,10 @@ pub fn create(request: Request<'_>) -> Result<Created> {
     let pidfd_socket =
         request.pidfd_socket.as_deref().map(|path| console::connect("--pidfd-socket", path)).transpose()?;
     let dir = request.store.claim(&request.record.id)?;
-    let mut making = Making { dir, cgroup: None, child: None };
+    let mut making = Making { dir, cgroup: None, child: None, lent: Vec::new() };
     match making.make(request, console, pidfd_socket) {
         Ok((channel, record, terminal)) => {
-            let Making { dir, cgroup, child } = making;
+            let Making { dir, cgroup, child, .. } = making;
             match child {
                 Some(child) => Ok(Created { child, dir, record, cgroup, terminal, channel }),
                 None => Err(Error::new("init was not made")),
@@ -94,6 +97,8 @@ struct Making {
     dir: Dir,
     cgroup: Option<Cgroup>,
     child: Option<Child>,
+    /// Network devices that are in the container, or on their way.
+    lent: Vec<Lent>,
 }
 
 impl Making {
@@ -104,6 +109,10 @@ impl Making {
         pidfd_socket: Option<OwnedFd>,
     ) -> Result<(Channel, Record, Option<OwnedFd>)> {
         let Request { plan, cgroup, mut record, .. } = request;
+        if !plan.net_devices.is_empty() {
+            // Before they are moved: a `delete --force` then finds them.
+            record.net_devices = net_devices::look(&plan.net_devices)?;
+        }
         self.write_intent(&mut record, cgroup, request.config)?;
         let listener = match request.start {
             StartBy::Socket => Some(listen(&self.dir)?),
@@ -212,6 +221,11 @@ impl Making {
                 set_limits(child, process)?;
             }
         }
+        if !plan.net_devices.is_empty() {
+            self.lent.clone_from(&record.net_devices);
+            lend_devices(plan, child, &self.dir.network_pin(), &mut self.lent)?;
+            record.net_devices.clone_from(&self.lent);
+        }
         channel.send(&Order::Go)?;
         // While init mounts. It is written down only where somebody else may look while it is made: without hooks that
         // takes some milliseconds, and a runtime that is killed in them takes init with it.
@@ -251,12 +265,34 @@ impl Making {
                 error = std::mem::take(&mut error).and(other.wrap("while undoing"));
             }
         };
+        if !self.lent.is_empty() {
+            for failure in net_devices::take_back(&self.lent, &self.dir.network_pin()) {
+                undo(Err(failure));
+            }
+        }
         if let Some(cgroup) = self.cgroup {
             undo(cgroup.destroy());
         }
         undo(self.dir.remove());
         error
     }
+}
+
+/// Before init sees its network, and so before hooks and kernel parameters of a device.
+fn lend_devices(plan: &Plan, child: &Child, pin: &Path, lent: &mut [Lent]) -> Result<()> {
+    let opened;
+    let namespace = match &plan.namespaces.network {
+        Namespace::Join { fd, .. } => fd,
+        // It is our child and not waited for, so that the pid is still its own.
+        _ => {
+            let path = format!("/proc/{}/ns/net", child.pid);
+            opened = rustix::fs::open(&path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+                .wrap_with(|| format!("open({path:?})"))?;
+            &opened
+        }
+    };
+    net_devices::pin(namespace.as_fd(), pin).map_err(|e| e.at("/linux/netDevices"))?;
+    net_devices::lend(&plan.net_devices, lent, namespace.as_fd())
 }
 
 fn run_hooks(plan: &Plan, record: &Record, child: &Child) -> Result<()> {
@@ -340,7 +376,8 @@ impl Created {
 
     /// Takes everything back.
     pub fn unwind(self, error: Error) -> Error {
-        Making { dir: self.dir, cgroup: self.cgroup, child: Some(self.child) }.unwind(error)
+        let lent = self.record.net_devices;
+        Making { dir: self.dir, cgroup: self.cgroup, child: Some(self.child), lent }.unwind(error)
     }
 }
 

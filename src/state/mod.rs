@@ -32,6 +32,7 @@ use crate::error::{Error, Kind, Result, Wrap};
 const INTENT: &str = "intent.json";
 const RECORD: &str = "state.json";
 pub const START_SOCKET: &str = "start.sock";
+const NETWORK: &str = "netns";
 
 /// What to do where the state directory cannot be used.
 const OTHER_ROOT: &str = "--root names another directory; an ordinary user's is below $XDG_RUNTIME_DIR, if that is set";
@@ -265,6 +266,11 @@ impl Dir {
     /// address has room for 107 bytes only (unix(7)).
     pub fn start_address(&self) -> PathBuf {
         PathBuf::from(format!("/proc/self/fd/{}/{START_SOCKET}", self.fd.as_raw_fd()))
+    }
+
+    /// Where the container's network namespace is kept for as long as it has devices of the host.
+    pub fn network_pin(&self) -> PathBuf {
+        self.path.join(NETWORK)
     }
 
     /// Removes the directory and all that is in it. Nothing of the container is known afterwards.

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::process::{Identity, Life};
 use crate::plan::cgroup::Membership;
+use crate::plan::net_devices::Lent;
 use crate::plan::{Hooks, NamespaceKind};
 
 /// `state.json`. Written before anything of the container is made (its intent), again when init exists, and once more
@@ -36,6 +37,9 @@ pub struct Record {
     pub resources: Option<LinuxResources>,
     /// Namespaces that are not the runtime's own, for `exec`.
     pub namespaces: Vec<NamespaceKind>,
+    /// Network devices of the host that it has, or was about to get.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub net_devices: Vec<Lent>,
     /// Who gets the listener of the container's seccomp filter.
     pub seccomp_agent: Option<SeccompAgent>,
     /// The hooks that later commands run.

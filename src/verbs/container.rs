@@ -3,6 +3,7 @@
 use crate::error::{Error, Kind, Result};
 use crate::host::cgroup::Cgroup;
 use crate::host::hooks::{self, Surroundings};
+use crate::host::net_devices;
 use crate::state::{Dir, Entry, Record, Status};
 
 /// The container's cgroup, where it has one.
@@ -33,6 +34,9 @@ pub(super) fn destroy(dir: &Dir, record: &Record) -> Result<()> {
     if let Some(cgroup) = cgroup(record) {
         // Also where the pid namespace was shared, and init's end did not end the others.
         failures.extend(cgroup.destroy().err());
+    }
+    if !record.net_devices.is_empty() {
+        failures.extend(net_devices::take_back(&record.net_devices, &dir.network_pin()));
     }
     failures.extend(dir.remove().err());
     let state = record.state(Status::Stopped, None);

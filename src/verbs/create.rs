@@ -133,6 +133,7 @@ impl Prepared {
             cgroup: None,
             resources: None,
             namespaces: own_namespaces(&self.plan),
+            net_devices: Vec::new(),
             seccomp_agent: self.seccomp_agent(),
             hooks: self.plan.hooks.clone(),
         }

@@ -9,6 +9,7 @@ use super::container::{destroy, status};
 use super::kill::wake;
 use crate::cli::{DeleteOptions, Target};
 use crate::error::{Error, Kind, Result, Wrap};
+use crate::host::net_devices;
 use crate::state::{Dir, Entry, Lock, Status};
 use crate::sys;
 
@@ -64,6 +65,8 @@ fn one(context: &Context, id: &str, force: bool) -> Result<()> {
 
 fn remove_damaged(dir: &Dir, error: &Error) -> Result<()> {
     log::warn!("{error}; only its directory is removed");
+    // Whose the devices in it were is not known any more: the kernel does with them as it does.
+    net_devices::unpin(&dir.network_pin())?;
     dir.remove()
 }
 

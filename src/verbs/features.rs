@@ -29,7 +29,7 @@ pub(super) fn features() -> Result<()> {
                 "flags": memory_policy::FLAGS.map(|flag| flag.0),
             },
             "mountExtensions": { "idmap": { "enabled": true } },
-            "netDevices": { "enabled": false },
+            "netDevices": { "enabled": true },
         },
     }))
 }
