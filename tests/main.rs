@@ -24,6 +24,7 @@ mod exec;
 mod foreground;
 mod harness;
 mod hooks;
+mod intel_rdt;
 mod lifecycle;
 mod mounts;
 mod namespaces;
@@ -47,6 +48,7 @@ fn main() {
         exec::TESTS,
         foreground::TESTS,
         hooks::TESTS,
+        intel_rdt::TESTS,
         lifecycle::TESTS,
         mounts::TESTS,
         namespaces::TESTS,

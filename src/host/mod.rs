@@ -9,6 +9,7 @@ pub mod hooks;
 pub mod id_maps;
 pub mod net_devices;
 pub mod notify_socket;
+pub mod resctrl;
 pub mod seccomp_agent;
 pub mod survey;
 pub mod systemd;

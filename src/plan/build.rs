@@ -9,7 +9,7 @@ use super::mounts::{self, CgroupTree};
 use super::process::{self, Privilege, Role};
 use super::report::Report;
 use super::{
-    Access, IdMaps, Plan, Process, Propagation, PropagationKind, Reach, RootChange, devices, hooks, id_maps,
+    Access, IdMaps, Plan, Process, Propagation, PropagationKind, Reach, RootChange, devices, hooks, id_maps, intel_rdt,
     memory_policy, namespaces, net_devices, paths, sysctl,
 };
 use crate::bpf::seccomp::{self, Filter};
@@ -69,7 +69,6 @@ pub fn build(request: &Request, bundle: &Bundle, host: &Host) -> Result<Plan> {
     if let Some(process) = &mut process {
         process.security.seccomp = seccomp(linux, &mut report);
     }
-    not_supported(linux, &mut report);
     if spec.annotations().as_ref().is_some_and(|annotations| annotations.contains_key("")) {
         report.fault("/annotations/", "has an empty name; annotations need one");
     }
@@ -84,6 +83,7 @@ pub fn build(request: &Request, bundle: &Bundle, host: &Host) -> Result<Plan> {
         },
         rootfs_propagation: rootfs_propagation(linux, request.root_change, &mut report),
         time_offsets: namespaces::time_offsets(linux, &namespaces, &mut report),
+        intel_rdt: intel_rdt::build(linux, request.id.as_str(), host, &mut report),
         net_devices: net_devices::build(linux, &namespaces, host, &mut report),
         hostname: name(spec.hostname(), "/hostname", &mut report),
         domainname: name(spec.domainname(), "/domainname", &mut report),
@@ -236,14 +236,6 @@ fn mount_label<'a>(linux: &'a Linux, host: &Host, report: &mut Report) -> Option
     Some(label)
 }
 
-/// Sections that no builder of this room reads.
-fn not_supported(linux: &Linux, report: &mut Report) {
-    let asked = [("/linux/intelRdt", linux.intel_rdt().is_some())];
-    for (pointer, _) in asked.into_iter().filter(|(_, asked)| *asked) {
-        report.fault(pointer, "is not supported yet");
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
@@ -327,7 +319,7 @@ mod tests {
             "/hostname: has 65 bytes; at most 64 are possible",
             "/process/cwd: \"x\" is relative",
             "/linux/rootfsPropagation: \"open\" is unknown",
-            "/linux/intelRdt: is not supported yet",
+            "/linux/intelRdt: needs a resctrl file system",
             "/mounts/0/type: names no file system",
             "/root/path: stat(\"/none\"): no such file",
         ] {

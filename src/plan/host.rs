@@ -1,8 +1,9 @@
 //! Facts of the host that a plan depends on, each read once and only where a config asks for it.
 
 use std::cell::OnceCell;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use crate::host::cgroup::layout::mount_point;
 use crate::sys;
 
 /// The oldest kernel with all that is needed: mount_setattr(2), openat2(2), clone3(2), close_range(2).
@@ -16,6 +17,7 @@ pub struct Host {
     permitted: OnceCell<u64>,
     apparmor: OnceCell<Confinement>,
     selinux: OnceCell<Confinement>,
+    resctrl: OnceCell<Option<PathBuf>>,
 }
 
 /// Whether the kernel has a security module in force.
@@ -33,6 +35,7 @@ impl Host {
             permitted: OnceCell::new(),
             apparmor: OnceCell::new(),
             selinux: OnceCell::new(),
+            resctrl: OnceCell::new(),
         }
     }
 
@@ -58,6 +61,15 @@ impl Host {
         })
     }
 
+    /// Where resctrl is mounted.
+    pub fn resctrl(&self) -> Option<&Path> {
+        let find = || {
+            let mountinfo = std::fs::read("/proc/self/mountinfo").ok()?;
+            mount_point(&mountinfo, b"resctrl")
+        };
+        self.resctrl.get_or_init(find).as_deref()
+    }
+
     /// What to tell where a system call is missing: the kernel, if it is older than what is needed.
     pub fn kernel_hint() -> Option<String> {
         let name = rustix::system::uname();
@@ -66,7 +78,12 @@ impl Host {
 
     #[cfg(test)]
     pub fn assumed(euid: u32, permitted: u64, lsm: Confinement) -> Self {
-        Self { euid, permitted: permitted.into(), apparmor: lsm.into(), selinux: lsm.into() }
+        Self { euid, permitted: permitted.into(), apparmor: lsm.into(), selinux: lsm.into(), resctrl: None.into() }
+    }
+
+    #[cfg(test)]
+    pub fn with_resctrl(self, root: Option<PathBuf>) -> Self {
+        Self { resctrl: root.into(), ..self }
     }
 }
 

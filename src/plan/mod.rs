@@ -17,6 +17,7 @@ mod devices;
 mod hooks;
 mod host;
 mod id_maps;
+pub mod intel_rdt;
 pub mod memory_policy;
 pub mod mount_options;
 mod mounts;
@@ -40,6 +41,8 @@ use crate::bpf::seccomp::Filter;
 pub use build::{Request, build, exec_process};
 pub use capabilities::names as capability_names;
 pub use host::{Confinement, Host};
+pub use host::Host;
+pub use intel_rdt::IntelRdt;
 pub use memory_policy::MemoryPolicy;
 pub use mounts::CgroupTree;
 pub use net_devices::NetDevice;
@@ -65,6 +68,8 @@ pub struct Plan {
     pub time_offsets: Vec<String>,
     /// `linux.netDevices`, by name.
     pub net_devices: Vec<NetDevice>,
+    /// `linux.intelRdt`.
+    pub intel_rdt: Option<IntelRdt>,
     /// `hostname`.
     pub hostname: Option<CString>,
     /// `domainname`.

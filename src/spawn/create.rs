@@ -14,9 +14,10 @@ use super::{descriptors, sources};
 use crate::error::{Error, Result, Wrap};
 use crate::host::cgroup::{Cgroup, Unified};
 use crate::host::hooks::{self, Surroundings};
-use crate::host::{console, id_maps, net_devices, seccomp_agent};
+use crate::host::{console, id_maps, net_devices, resctrl, seccomp_agent};
 use crate::init::{self, JoinCgroup, Keyring, Setup, Shared};
 use crate::plan::cgroup::CgroupPlan;
+use crate::plan::intel_rdt::ResctrlGroups;
 use crate::plan::net_devices::Lent;
 use crate::plan::{Namespace, Plan, Process};
 use crate::state::process::Identity;
@@ -79,7 +80,7 @@ pub fn create(request: Request<'_>) -> Result<Created> {
     let pidfd_socket =
         request.pidfd_socket.as_deref().map(|path| console::connect("--pidfd-socket", path)).transpose()?;
     let dir = request.store.claim(&request.record.id)?;
-    let mut making = Making { dir, cgroup: None, child: None, lent: Vec::new() };
+    let mut making = Making { dir, cgroup: None, child: None, lent: Vec::new(), resctrl: None };
     match making.make(request, console, pidfd_socket) {
         Ok((channel, record, terminal)) => {
             let Making { dir, cgroup, child, .. } = making;
@@ -99,6 +100,7 @@ struct Making {
     child: Option<Child>,
     /// Network devices that are in the container, or on their way.
     lent: Vec<Lent>,
+    resctrl: Option<ResctrlGroups>,
 }
 
 impl Making {
@@ -114,6 +116,10 @@ impl Making {
             record.net_devices = net_devices::look(&plan.net_devices)?;
         }
         self.write_intent(&mut record, cgroup, request.config)?;
+        if let Some(rdt) = &plan.intel_rdt {
+            resctrl::make(rdt)?;
+            self.resctrl = Some(rdt.groups.clone());
+        }
         let listener = match request.start {
             StartBy::Socket => Some(listen(&self.dir)?),
             StartBy::Runtime => None,
@@ -226,6 +232,9 @@ impl Making {
             lend_devices(plan, child, &self.dir.network_pin(), &mut self.lent)?;
             record.net_devices.clone_from(&self.lent);
         }
+        if let Some(groups) = &self.resctrl {
+            resctrl::join(groups, child.pid).map_err(|e| e.at("/linux/intelRdt"))?;
+        }
         channel.send(&Order::Go)?;
         // While init mounts. It is written down only where somebody else may look while it is made: without hooks that
         // takes some milliseconds, and a runtime that is killed in them takes init with it.
@@ -272,6 +281,9 @@ impl Making {
         }
         if let Some(cgroup) = self.cgroup {
             undo(cgroup.destroy());
+        }
+        for failure in self.resctrl.iter().flat_map(resctrl::remove) {
+            undo(Err(failure));
         }
         undo(self.dir.remove());
         error
@@ -376,8 +388,8 @@ impl Created {
 
     /// Takes everything back.
     pub fn unwind(self, error: Error) -> Error {
-        let lent = self.record.net_devices;
-        Making { dir: self.dir, cgroup: self.cgroup, child: Some(self.child), lent }.unwind(error)
+        let Record { net_devices: lent, resctrl, .. } = self.record;
+        Making { dir: self.dir, cgroup: self.cgroup, child: Some(self.child), lent, resctrl }.unwind(error)
     }
 }
 

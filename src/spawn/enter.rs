@@ -17,7 +17,7 @@ use super::protocol::{Channel, Order, Report};
 
 use crate::error::{Error, Kind, Result, Wrap};
 use crate::host::cgroup::{Cgroup, Unified};
-use crate::host::console;
+use crate::host::{console, resctrl};
 use crate::init::{self, Entering, JoinCgroup, Keyring, Shared};
 use crate::plan::{Namespace, NamespaceKind, Process};
 use crate::state::Record;
@@ -277,6 +277,9 @@ fn converse(request: &Request<'_>, channel: &Channel, child: &Child, moved_by_us
     set_oom_score_adj(child, request.process)?;
     if request.record.namespaces.contains(&NamespaceKind::User) {
         set_limits(child, request.process)?;
+    }
+    if let Some(groups) = &request.record.resctrl {
+        resctrl::join(groups, child.pid).wrap("join the container's resctrl group")?;
     }
     channel.send(&Order::Go)?;
     match channel.receive_with::<Report>()? {

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::process::{Identity, Life};
 use crate::plan::cgroup::Membership;
+use crate::plan::intel_rdt::ResctrlGroups;
 use crate::plan::net_devices::Lent;
 use crate::plan::{Hooks, NamespaceKind};
 
@@ -40,6 +41,9 @@ pub struct Record {
     /// Network devices of the host that it has, or was about to get.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub net_devices: Vec<Lent>,
+    /// Where it is in resctrl.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resctrl: Option<ResctrlGroups>,
     /// Who gets the listener of the container's seccomp filter.
     pub seccomp_agent: Option<SeccompAgent>,
     /// The hooks that later commands run.

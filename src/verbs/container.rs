@@ -3,7 +3,7 @@
 use crate::error::{Error, Kind, Result};
 use crate::host::cgroup::Cgroup;
 use crate::host::hooks::{self, Surroundings};
-use crate::host::net_devices;
+use crate::host::{net_devices, resctrl};
 use crate::state::{Dir, Entry, Record, Status};
 
 /// The container's cgroup, where it has one.
@@ -37,6 +37,9 @@ pub(super) fn destroy(dir: &Dir, record: &Record) -> Result<()> {
     }
     if !record.net_devices.is_empty() {
         failures.extend(net_devices::take_back(&record.net_devices, &dir.network_pin()));
+    }
+    if let Some(groups) = &record.resctrl {
+        failures.extend(resctrl::remove(groups));
     }
     failures.extend(dir.remove().err());
     let state = record.state(Status::Stopped, None);

@@ -134,6 +134,7 @@ impl Prepared {
             resources: None,
             namespaces: own_namespaces(&self.plan),
             net_devices: Vec::new(),
+            resctrl: self.plan.intel_rdt.as_ref().map(|rdt| rdt.groups.clone()),
             seccomp_agent: self.seccomp_agent(),
             hooks: self.plan.hooks.clone(),
         }

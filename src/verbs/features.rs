@@ -23,7 +23,7 @@ pub(super) fn features() -> Result<()> {
             "seccomp": seccomp,
             "apparmor": { "enabled": false },
             "selinux": { "enabled": false },
-            "intelRdt": { "enabled": false },
+            "intelRdt": { "enabled": true, "schemata": true, "monitoring": true },
             "memoryPolicy": {
                 "modes": memory_policy::MODES.map(|mode| mode.0),
                 "flags": memory_policy::FLAGS.map(|flag| flag.0),

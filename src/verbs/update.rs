@@ -11,13 +11,13 @@ use crate::bundle::{self, Bundle};
 use crate::cli::{Input, UpdateOptions};
 use crate::error::{Error, Faults, Kind, Result, Wrap};
 use crate::host::cgroup::layout::Layout;
+use crate::host::resctrl;
 use crate::plan;
+use crate::plan::intel_rdt;
 use crate::state::{Entry, Lock, Status};
 
 pub(super) fn update(context: &Context, options: &UpdateOptions) -> Result<()> {
-    if options.l3_cache_schema.is_some() || options.mem_bw_schema.is_some() {
-        return Err(Error::new("flags --l3-cache-schema and --mem-bw-schema are not supported yet").kind(Kind::Usage));
-    }
+    let schemata = schemata(options)?;
     // Read before the lock is taken: it may be a pipe that somebody writes to slowly.
     let change = match &options.resources {
         Some(input) => from_input(input)?,
@@ -27,13 +27,27 @@ pub(super) fn update(context: &Context, options: &UpdateOptions) -> Result<()> {
     if matches!(status(&entry), Status::Stopped | Status::Creating) {
         return Err(not_running());
     }
+    if !schemata.is_empty() && entry.record.resctrl.is_none() {
+        let fault = "flags --l3-cache-schema and --mem-bw-schema: the container is in no resctrl group";
+        return Err(Error::new(fault).kind(Kind::Usage).hint("linux.intelRdt of its config.json makes one"));
+    }
     let cgroup = cgroup(&entry.record)
         .ok_or_else(|| Error::new("the container has no cgroup of its own, so that nothing limits it"))?;
     let old = in_force(&entry)?;
     let plan = plan::cgroup::update(&Layout::detect()?, context.authority, &old, &change)?;
     cgroup.update(&plan)?;
     entry.record.resources = Some(plan.resources);
-    entry.dir.write_record(&entry.record)
+    entry.dir.write_record(&entry.record)?;
+    entry.record.resctrl.as_ref().map_or(Ok(()), |groups| resctrl::write_schemata(groups, &schemata))
+}
+
+/// The flags of Intel RDT, as lines.
+fn schemata(options: &UpdateOptions) -> Result<String> {
+    let lines = intel_rdt::combine(options.l3_cache_schema.as_deref(), options.mem_bw_schema.as_deref());
+    lines.map_err(|(field, fault)| {
+        let flag = if field == "memBwSchema" { "--mem-bw-schema" } else { "--l3-cache-schema" };
+        Error::new(format!("flag {flag}: {fault}")).kind(Kind::Usage)
+    })
 }
 
 /// The limits of the last update, or of config.json.

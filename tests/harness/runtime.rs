@@ -42,7 +42,7 @@ pub fn is_ours() -> bool {
 }
 
 /// The scenario is meant for another runtime or another kind of host.
-pub fn elsewhere(reason: &str) {
+pub fn elsewhere(reason: &str) -> ! {
     panic_any(NotRun::Elsewhere(reason.into()));
 }
 

@@ -6,7 +6,7 @@
 //! (cgroups(7), "Mounting v1 controllers"; proc_pid_mountinfo(5)).
 
 use std::cell::OnceCell;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
@@ -126,7 +126,7 @@ impl Hierarchy {
             (own.is_none(), m.root.len(), m.is_readonly())
         })?;
         Some(Self {
-            mount: PathBuf::from(std::ffi::OsString::from_vec(unescape(best.point))),
+            mount: PathBuf::from(OsString::from_vec(unescape(best.point))),
             controllers: controllers.to_owned(),
             own: below(&unescape(best.root), own),
         })
@@ -149,6 +149,14 @@ fn membership(line: &[u8]) -> Option<(&str, &[u8])> {
     fields.next()?;
     let controllers = std::str::from_utf8(fields.next()?).ok()?;
     Some((controllers, fields.next().filter(|path| path.first() == Some(&b'/'))?))
+}
+
+/// Where a file system of this type is mounted whole, by the bytes of /proc/self/mountinfo.
+pub fn mount_point(mountinfo: &[u8], fstype: &[u8]) -> Option<PathBuf> {
+    let mounts: Vec<Mount<'_>> = lines(mountinfo).filter_map(Mount::parse).collect();
+    let wanted = |mount: &&Mount<'_>| mount.fstype == fstype && mount.root == b"/" && !mount.is_hidden(&mounts);
+    let found = mounts.iter().filter(wanted).min_by_key(|mount| mount.is_readonly())?;
+    Some(PathBuf::from(OsString::from_vec(unescape(found.point))))
 }
 
 /// What matters of a line of /proc/self/mountinfo.
@@ -379,5 +387,17 @@ mod tests {
     #[test]
     fn this_machine_has_one() {
         assert!(Layout::detect().unwrap().mode().is_some());
+    }
+
+    #[test]
+    fn a_file_system_is_found_where_it_is_mounted_whole() {
+        let mountinfo = b"20 1 0:5 / / rw - ext4 /dev/vda rw\n\
+            30 20 0:9 /gold /mnt rw - resctrl resctrl rw\n\
+            31 20 0:9 / /a\\040b ro - resctrl resctrl rw\n\
+            32 20 0:9 / /sys/fs/resctrl rw,nosuid - resctrl resctrl rw\n";
+        assert_eq!(mount_point(mountinfo, b"resctrl"), Some("/sys/fs/resctrl".into()));
+        let two = mountinfo.split(|b| *b == b'\n').take(3).collect::<Vec<_>>().join(&b'\n');
+        assert_eq!(mount_point(&two, b"resctrl"), Some("/a b".into()));
+        assert_eq!(mount_point(mountinfo, b"cgroup2"), None);
     }
 }
