@@ -34,7 +34,11 @@ fn one(context: &Context, id: &str, force: bool) -> Result<()> {
     if force {
         // A `create` that hangs in a hook holds the lock; without its init it gives up.
         if let Some(record) = dir.record().unwrap_or(None) {
-            end_init(&Entry { dir: context.store.dir(id)?, record })?;
+            match context.store.dir(id) {
+                // Another `delete` was quicker.
+                Err(error) if error.what() == Kind::NotFound => return Ok(()),
+                dir => end_init(&Entry { dir: dir?, record })?,
+            }
         }
     }
     match dir.lock() {
