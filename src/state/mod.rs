@@ -2,7 +2,7 @@
 //!
 //! `<root>/<id>/` holds `intent.json` (on its first line the [`Record`] as it was before anything was made, and after it
 //! config.json, so that a changed bundle changes nothing), `state.json` (the record since then) and, while the container
-//! waits for `start`, `start.sock`. Each file is written whole before it counts: what cannot be read of `state.json` yet
+//! waits for `start`, `start.sock`; `netns` is a mount of its network namespace where devices were lent to it. Each file is written whole before it counts: what cannot be read of `state.json` yet
 //! is read of the intent, and a later record replaces it by rename. The directory itself is what makes an id taken
 //! (mkdir is atomic), and its flock(2) is the id's lock. Status is never stored: it is derived from the process.
 //!

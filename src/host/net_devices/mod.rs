@@ -88,8 +88,12 @@ pub fn take_back(lent: &[Lent], pin: &Path) -> Vec<Error> {
     let mut failures = Vec::new();
     match kept(pin) {
         Ok(Some(namespace)) => failures.extend(take_all(lent, &namespace)),
-        // The runtime ended before it kept the namespace, so that nothing was moved.
-        Ok(None) => {}
+        // The runtime ended before it kept the namespace, so that nothing was moved; or this is another mount namespace.
+        Ok(None) => {
+            for lent in lent.iter().filter(|lent| lent.index.is_some()) {
+                log::warn!("{}: no network namespace is here to take {} back from", pin.display(), lent.host);
+            }
+        }
         Err(error) => failures.push(error),
     }
     failures.extend(unpin(pin).err());
