@@ -25,6 +25,7 @@ mod foreground;
 mod harness;
 mod hooks;
 mod intel_rdt;
+mod labels;
 mod lifecycle;
 mod mounts;
 mod namespaces;
@@ -49,6 +50,7 @@ fn main() {
         foreground::TESTS,
         hooks::TESTS,
         intel_rdt::TESTS,
+        labels::TESTS,
         lifecycle::TESTS,
         mounts::TESTS,
         namespaces::TESTS,

@@ -11,6 +11,7 @@ mod change_root;
 mod copy_up;
 mod devices;
 mod identity;
+mod labels;
 mod masked_paths;
 pub(crate) mod mount;
 mod program;
@@ -36,6 +37,7 @@ use crate::spawn::protocol::{Channel, Order, Report, send_descriptor};
 use crate::state::{Record, Status};
 use crate::sys;
 use identity::Holding;
+use labels::Labels;
 use mount::Mounting;
 use root::{Links, Root};
 use terminal::Pty;
@@ -98,7 +100,7 @@ pub(crate) enum Keyring<'a> {
 
 /// Runs init.
 pub(crate) fn create(setup: Setup<'_>) -> ! {
-    match Born::new(&setup.shared) {
+    match Born::new(&setup.shared, setup.plan.process.as_ref()) {
         Ok(born) => end(born.create(setup)),
         Err(error) => end((setup.shared.channel, error)),
     }
@@ -106,7 +108,7 @@ pub(crate) fn create(setup: Setup<'_>) -> ! {
 
 /// Runs the process of an exec.
 pub(crate) fn enter(entering: Entering<'_>) -> ! {
-    match Born::new(&entering.shared) {
+    match Born::new(&entering.shared, Some(entering.process)) {
         Ok(born) => end(born.enter(entering)),
         Err(error) => end((entering.shared.channel, error)),
     }
@@ -123,18 +125,22 @@ fn end((channel, error): (Channel, Error)) -> ! {
 type Fatal = (Channel, Error);
 
 /// A process just cloned, which dies with the runtime.
-struct Born;
+struct Born {
+    labels: Labels,
+}
 
 impl Born {
-    fn new(shared: &Shared<'_>) -> Result<Self> {
+    fn new(shared: &Shared<'_>, process: Option<&Process>) -> Result<Self> {
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).wrap("prctl(PR_SET_PDEATHSIG)")?;
         // Where the runtime died before the line above, the channel is at its end, and the first receive says so.
         sys::signal::reset();
         rustix::process::setsid().wrap("setsid()")?;
+        // In the host's mount namespace still, and before the keyring, which gets a label too.
+        let labels = Labels::open(process)?;
         if let Keyring::New(name) = shared.keyring {
             new_session_keyring(name)?;
         }
-        Ok(Self)
+        Ok(Self { labels })
     }
 
     fn create(self, setup: Setup<'_>) -> Fatal {
@@ -148,7 +154,7 @@ impl Born {
         };
         drop(sources);
         match &plan.process {
-            Some(process) => rooted.run(process, &plan.namespaces.user, Some((plan, record)), shared),
+            Some(process) => rooted.run(process, &plan.namespaces.user, Some((plan, record)), &self.labels, shared),
             // runtime-spec: process is required when start is called, and not before.
             None => wait_without_program(shared),
         }
@@ -157,7 +163,7 @@ impl Born {
     fn enter(self, entering: Entering<'_>) -> Fatal {
         let Entering { process, cgroup, namespaces, container, root, user_namespace, shared } = entering;
         match enter_container(cgroup, namespaces, container, root, user_namespace, &shared, process) {
-            Ok(rooted) => rooted.run(process, user_namespace, None, shared),
+            Ok(rooted) => rooted.run(process, user_namespace, None, &self.labels, shared),
             Err(error) => (shared.channel, error),
         }
     }
@@ -188,7 +194,9 @@ fn enter_container(
         Terminal::Pty { size } => {
             let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
             let root = rustix::fs::open(c"/", flags, Mode::empty()).wrap("open(\"/\")")?;
-            Some(Pty::open(root.as_fd(), size)?)
+            let pty = Pty::open(root.as_fd(), size)?;
+            pty.label(&process.security)?;
+            Some(pty)
         }
     };
     Ok(Rooted { terminal })
@@ -293,6 +301,7 @@ impl Joined {
             cgroup_namespace: &plan.namespaces.cgroup,
             user_namespace: &plan.namespaces.user,
             network_namespace: &plan.namespaces.network,
+            label: plan.mount_label.as_deref(),
             sources,
         };
         for (index, mount) in plan.mounts.iter().enumerate() {
@@ -332,8 +341,9 @@ fn fill_dev(plan: &Plan, root: &Root) -> Result<Option<Pty>> {
     if let Dev::Fill(devices) = &plan.dev {
         devices::fill(root, &dev, devices, &plan.namespaces.user)?;
     }
-    let Terminal::Pty { size } = wanted else { return Ok(None) };
+    let (Terminal::Pty { size }, Some(process)) = (wanted, &plan.process) else { return Ok(None) };
     let pty = Pty::open(root.as_fd(), size)?;
+    pty.label(&process.security)?;
     pty.bind_console(&dev)?;
     Ok(Some(pty))
 }
@@ -405,9 +415,10 @@ impl Rooted {
         process: &Process,
         user_namespace: &Namespace,
         container: Option<(&Plan, &Record)>,
+        labels: &Labels,
         mut shared: Shared<'_>,
     ) -> Fatal {
-        let ready = match self.prepare(process, user_namespace, &mut shared) {
+        let ready = match self.prepare(process, user_namespace, labels, &mut shared) {
             Ok(ready) => ready,
             Err(error) => return (shared.channel, error),
         };
@@ -421,7 +432,13 @@ impl Rooted {
     }
 
     /// All that can fail before `start`.
-    fn prepare(self, process: &Process, user_namespace: &Namespace, shared: &mut Shared<'_>) -> Result<Ready> {
+    fn prepare(
+        self,
+        process: &Process,
+        user_namespace: &Namespace,
+        labels: &Labels,
+        shared: &mut Shared<'_>,
+    ) -> Result<Ready> {
         match &self.terminal {
             Some(pty) => pty.give_to(process.uid)?,
             None => give_stdio_to(process.uid)?,
@@ -449,6 +466,8 @@ impl Rooted {
         rustix::process::umask(Mode::from_raw_mode(process.umask.unwrap_or(0o022)));
         let master = self.terminal.map(|pty| pty.take().map(|()| pty.master)).transpose()?;
         let ready = Ready { program: program::find(process)?, env: program::environment(process), left };
+        // They take hold at the next exec, the program's or a hook's: the kernel's refusal is an error of `create`.
+        labels.write()?;
         hand_over(&shared.channel, master, shared.console.take())?;
         Ok(ready)
     }

@@ -15,6 +15,7 @@ use rustix::io::Errno;
 use rustix::mount::{MountPropagationFlags, MoveMountFlags, OpenTreeFlags};
 
 use super::copy_up;
+use super::labels::label_mounted;
 use super::root::{Links, Root};
 use crate::error::{Error, Result, Wrap};
 use crate::plan::{
@@ -31,6 +32,8 @@ pub(super) struct Mounting<'a> {
     pub(super) cgroup_namespace: &'a Namespace,
     pub(super) user_namespace: &'a Namespace,
     pub(super) network_namespace: &'a Namespace,
+    /// `linux.mountLabel`, for what does not have it among its options.
+    pub(super) label: Option<&'a str>,
     /// Sources that the runtime opened, since init may not: detached trees, by the mount's place in the plan.
     pub(super) sources: &'a mut Vec<Option<OwnedFd>>,
 }
@@ -86,11 +89,20 @@ impl Mounting<'_> {
             Ok(()) => {}
         }
         let propagation = self.needed_propagation(mount);
-        if late == 0 && kept.is_none() && propagation.is_empty() && mount.recursive.is_empty() && mount.idmap.is_none()
+        let label = self.label.filter(|_| what.fstype == c"mqueue");
+        if label.is_none()
+            && late == 0
+            && kept.is_none()
+            && propagation.is_empty()
+            && mount.recursive.is_empty()
+            && mount.idmap.is_none()
         {
             return Ok(());
         }
         let mounted = self.root.resolve(&mount.destination, links).wrap("openat2(the new mount)")?;
+        if let Some(label) = label {
+            label_mounted(&mounted, label)?;
+        }
         if let Some(kept) = kept {
             copy_up::copy(&kept, &mounted).wrap("tmpcopyup")?;
         }
@@ -154,7 +166,12 @@ impl Mounting<'_> {
         let target = self.root.resolve_or_make(&mount.destination, TargetKind::Directory, Links::Refused)?;
         let flags = ms_flags(mount.attributes.set);
         let writable = flags & !u64::from(libc::MS_RDONLY as u32);
-        mount_on(&target, c"cgroup", c"tmpfs", writable, c"mode=755").map_err(|e| Error::sys("mount(\"tmpfs\")", e))?;
+        let data = match self.label {
+            Some(label) => format!("mode=755,context=\"{label}\""),
+            None => "mode=755".to_owned(),
+        };
+        let data = CString::new(data).map_err(|_| Error::new("a NUL in the mount's label"))?;
+        mount_on(&target, c"cgroup", c"tmpfs", writable, &data).map_err(|e| Error::sys("mount(\"tmpfs\")", e))?;
         let tmpfs = self.root.resolve(&mount.destination, Links::Refused).wrap("openat2(the new mount)")?;
         for hierarchy in hierarchies {
             self.v1_hierarchy(&tmpfs, hierarchy, mount, flags).wrap_with(|| format!("hierarchy {}", hierarchy.name))?;

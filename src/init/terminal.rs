@@ -13,9 +13,11 @@ use rustix::fs::{Mode, OFlags, ResolveFlags, makedev};
 use rustix::mount::OpenTreeFlags;
 use rustix::termios::Winsize;
 
+use super::labels::label_terminal;
 use super::mount::attach;
 use super::root::openat2;
 use crate::error::{Error, Result, Wrap};
+use crate::plan::Security;
 
 /// Magic number of devpts (linux/magic.h, `DEVPTS_SUPER_MAGIC`).
 const DEVPTS_SUPER_MAGIC: i64 = 0x1cd1;
@@ -52,6 +54,11 @@ impl Pty {
             rustix::termios::tcsetwinsize(&slave, size).wrap("ioctl(TIOCSWINSZ)").wrap(step)?;
         }
         Ok(Self { master, slave })
+    }
+
+    /// Labels the slave as the container's files are.
+    pub(super) fn label(&self, security: &Security) -> Result<()> {
+        security.terminal.as_deref().map_or(Ok(()), |label| label_terminal(&self.slave, label))
     }
 
     /// Gives the slave to the user that the program runs as.

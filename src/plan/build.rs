@@ -47,12 +47,13 @@ pub fn build(request: &Request, bundle: &Bundle, host: &Host) -> Result<Plan> {
     let namespaces = namespaces::build(spec, &mut report);
     let id_maps = id_maps::build(linux, &namespaces, &mut report);
     rootless(&namespaces, host, &mut report);
+    let mount_label = mount_label(linux, host, &mut report);
     let around = mounts::Surroundings {
         bundle: &bundle.dir,
         cgroups: request.cgroups,
         user: &namespaces.user,
         id_maps: id_maps.as_ref(),
-        label: mount_label(linux, host, &mut report),
+        label: mount_label,
     };
     let mounts = mounts::build(listed_mounts, &around, &mut report);
     let dev = devices::build(linux.devices().as_deref().unwrap_or_default(), listed_mounts, &mut report);
@@ -68,6 +69,7 @@ pub fn build(request: &Request, bundle: &Bundle, host: &Host) -> Result<Plan> {
     let mut process = spec.process().as_ref().map(|asked| process::build(asked, &around, &mut report));
     if let Some(process) = &mut process {
         process.security.seccomp = seccomp(linux, &mut report);
+        process.security.terminal = mount_label.map(str::to_owned);
     }
     if spec.annotations().as_ref().is_some_and(|annotations| annotations.contains_key("")) {
         report.fault("/annotations/", "has an empty name; annotations need one");
@@ -88,6 +90,7 @@ pub fn build(request: &Request, bundle: &Bundle, host: &Host) -> Result<Plan> {
         hostname: name(spec.hostname(), "/hostname", &mut report),
         domainname: name(spec.domainname(), "/domainname", &mut report),
         mounts,
+        mount_label: mount_label.map(str::to_owned),
         dev,
         sysctls: match linux.sysctl() {
             Some(asked) => sysctl::build(asked, &namespaces, &mut report),
@@ -129,9 +132,26 @@ pub fn exec_process(
         personality: spec.linux().as_ref().and_then(|linux| personality(linux, &mut report)),
         memory_policy: spec.linux().as_ref().and_then(|linux| memory_policy::build(linux, &mut report)),
     };
-    let mut process = process::build(&asked.value, &around, &mut report);
+    let asked = with_labels(&asked.value, spec);
+    let mut process = process::build(&asked, &around, &mut report);
     process.security.seccomp = spec.linux().as_ref().and_then(|linux| seccomp(linux, &mut report));
+    let label = spec.linux().as_ref().and_then(|linux| mount_label(linux, host, &mut report));
+    process.security.terminal = label.map(str::to_owned);
     report.into_result(|warnings| (process, warnings))
+}
+
+/// A process that names no label of its own gets the container's, so that none is outside of what confines the others.
+fn with_labels(asked: &oci::Process, spec: &Spec) -> oci::Process {
+    let mut process = asked.clone();
+    let Some(own) = spec.process() else { return process };
+    let given = |label: &Option<String>| label.as_deref().is_some_and(|label| !label.is_empty());
+    if !given(asked.apparmor_profile()) {
+        process.set_apparmor_profile(own.apparmor_profile().clone());
+    }
+    if !given(asked.selinux_label()) {
+        process.set_selinux_label(own.selinux_label().clone());
+    }
+    process
 }
 
 /// `linux.seccomp`, compiled: a program that is data like all else, so that a profile that cannot be is refused early.
@@ -396,5 +416,26 @@ mod tests {
         );
         let joined = spec(json!({"type": "user", "path": "/proc/self/ns/user"}));
         assert!(exec_process(&asked(1), "", &joined, &root()).is_ok());
+    }
+
+    #[test]
+    fn a_process_of_exec_has_the_labels_of_its_container_or_its_own() {
+        let spec: Spec = serde_json::from_value(json!({
+            "process": {"cwd": "/", "args": ["a"], "user": {}, "apparmorProfile": "docker-default", "selinuxLabel": "l"},
+            "linux": {"mountLabel": "m"},
+        }))
+        .unwrap();
+        let host = Host::assumed(0, u64::MAX, Confinement::Available);
+        let labels = |more: Value| {
+            let mut value = json!({"cwd": "/", "args": ["a"], "user": {}});
+            value.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            let asked = Read { value: serde_json::from_value(value).unwrap(), warnings: vec![], faults: vec![] };
+            let security = exec_process(&asked, "", &spec, &host).unwrap().0.security;
+            [security.apparmor, security.selinux, security.terminal].map(Option::unwrap)
+        };
+        assert_eq!(labels(json!({})), ["docker-default", "l", "m"]);
+        assert_eq!(labels(json!({"apparmorProfile": "", "selinuxLabel": ""})), ["docker-default", "l", "m"]);
+        let own = json!({"apparmorProfile": "unconfined", "selinuxLabel": "x"});
+        assert_eq!(labels(own), ["unconfined", "x", "m"]);
     }
 }

@@ -16,6 +16,8 @@ pub struct Host {
     pub euid: u32,
     permitted: OnceCell<u64>,
     apparmor: OnceCell<Confinement>,
+    /// /sys/kernel/security/apparmor/profiles, where it can be read.
+    profiles: OnceCell<Option<String>>,
     selinux: OnceCell<Confinement>,
     resctrl: OnceCell<Option<PathBuf>>,
 }
@@ -34,6 +36,7 @@ impl Host {
             euid: rustix::process::geteuid().as_raw(),
             permitted: OnceCell::new(),
             apparmor: OnceCell::new(),
+            profiles: OnceCell::new(),
             selinux: OnceCell::new(),
             resctrl: OnceCell::new(),
         }
@@ -51,6 +54,13 @@ impl Host {
             Ok(text) if text.first() == Some(&b'Y') => Confinement::Available,
             _ => Confinement::Absent,
         })
+    }
+
+    /// Whether a profile is loaded; `None` where the list cannot be read (no securityfs, no privilege) or does not tell.
+    pub fn has_apparmor_profile(&self, name: &str) -> Option<bool> {
+        let profiles =
+            self.profiles.get_or_init(|| std::fs::read_to_string("/sys/kernel/security/apparmor/profiles").ok());
+        is_loaded(profiles.as_deref()?, name)
     }
 
     /// Whether SELinux is enabled: its file system is mounted where libselinux looks for it.
@@ -78,13 +88,25 @@ impl Host {
 
     #[cfg(test)]
     pub fn assumed(euid: u32, permitted: u64, lsm: Confinement) -> Self {
-        Self { euid, permitted: permitted.into(), apparmor: lsm.into(), selinux: lsm.into(), resctrl: None.into() }
+        let profiles = Some("docker-default (enforce)
+".to_owned()).into();
+        let selinux = lsm.into();
+        Self { euid, permitted: permitted.into(), apparmor: lsm.into(), profiles, selinux, resctrl: None.into() }
     }
 
     #[cfg(test)]
     pub fn with_resctrl(self, root: Option<PathBuf>) -> Self {
         Self { resctrl: root.into(), ..self }
     }
+}
+
+/// Each line is a name and its mode: `docker-default (enforce)`. Profiles of other policy namespaces (`:ns:name`),
+/// stacks (`a//&b`) and `unconfined` are not in the list.
+fn is_loaded(profiles: &str, name: &str) -> Option<bool> {
+    if name == "unconfined" || name.starts_with([':', '&']) || name.contains("//&") {
+        return None;
+    }
+    Some(profiles.lines().filter_map(|line| line.rsplit_once(" (")).any(|(listed, _)| listed == name))
 }
 
 fn too_old(release: &str) -> Option<String> {
@@ -97,6 +119,20 @@ fn too_old(release: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn profiles_are_found_by_their_whole_name() {
+        let profiles = "docker-default (enforce)\n/usr/bin/man (complain)\nman (x) (enforce)\n";
+        for loaded in ["docker-default", "/usr/bin/man", "man (x)"] {
+            assert_eq!(is_loaded(profiles, loaded), Some(true), "{loaded}");
+        }
+        for missing in ["docker", "man", "docker-default (enforce)", "enforce"] {
+            assert_eq!(is_loaded(profiles, missing), Some(false), "{missing}");
+        }
+        for unlisted in [":ns:p", "docker-default//&p", "unconfined"] {
+            assert_eq!(is_loaded(profiles, unlisted), None, "{unlisted}");
+        }
+    }
 
     #[test]
     fn old_kernels_are_named() {

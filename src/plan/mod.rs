@@ -41,7 +41,6 @@ use crate::bpf::seccomp::Filter;
 pub use build::{Request, build, exec_process};
 pub use capabilities::names as capability_names;
 pub use host::{Confinement, Host};
-pub use host::Host;
 pub use intel_rdt::IntelRdt;
 pub use memory_policy::MemoryPolicy;
 pub use mounts::CgroupTree;
@@ -76,6 +75,8 @@ pub struct Plan {
     pub domainname: Option<CString>,
     /// In the order in which they are made.
     pub mounts: Vec<Mount>,
+    /// `linux.mountLabel`, for file systems that do not take it as an option of theirs.
+    pub mount_label: Option<String>,
     /// Whether `/dev` is the runtime's to fill.
     pub dev: Dev,
     /// `linux.sysctl`: paths below /proc/sys (`net/ipv4/ip_forward`) and values.
@@ -533,10 +534,12 @@ pub enum Terminal {
 /// What confines the process beyond capabilities.
 #[derive(Debug, Default)]
 pub struct Security {
-    /// `process.apparmorProfile`, without `unconfined` and the empty one.
+    /// `process.apparmorProfile`; `unconfined` only where AppArmor is there to be told so.
     pub apparmor: Option<String>,
     /// `process.selinuxLabel`.
     pub selinux: Option<String>,
+    /// `linux.mountLabel`, for the file of a terminal.
+    pub terminal: Option<String>,
     /// `linux.seccomp`, compiled.
     pub seccomp: Option<Filter>,
 }

@@ -202,18 +202,30 @@ fn terminal(asked: &oci::Process, at: &str, report: &mut Report) -> Terminal {
 fn security(asked: &oci::Process, around: &Surroundings, report: &mut Report) -> Security {
     let at = around.pointer;
     let label = |label: &Option<String>| label.clone().filter(|label| !label.is_empty());
-    let apparmor = label(asked.apparmor_profile()).filter(|profile| profile != "unconfined");
+    let apparmor = label(asked.apparmor_profile()).and_then(|profile| apparmor(profile, around, report));
     let selinux = label(asked.selinux_label());
-    if apparmor.is_some() && around.host.apparmor() == Confinement::Absent {
-        report.fault(format!("{at}/apparmorProfile"), "cannot be applied: AppArmor is not enabled on this host");
-    }
     if selinux.is_some() && around.host.selinux() == Confinement::Absent {
         report.fault(format!("{at}/selinuxLabel"), "cannot be applied: SELinux is not enabled on this host");
     }
     for (label, field) in [(&apparmor, "apparmorProfile"), (&selinux, "selinuxLabel")] {
         report.no_nul(label.as_deref().unwrap_or_default().as_bytes(), || format!("{at}/{field}"));
     }
-    Security { apparmor, selinux, seccomp: None }
+    Security { apparmor, selinux, terminal: None, seccomp: None }
+}
+
+/// A profile that can be applied. The kernel is asked for it again by init; here a wrong name is found early.
+fn apparmor(profile: String, around: &Surroundings, report: &mut Report) -> Option<String> {
+    let fault = match around.host.apparmor() {
+        // What has no AppArmor is unconfined by it.
+        Confinement::Absent if profile == "unconfined" => return None,
+        Confinement::Absent => "cannot be applied: AppArmor is not enabled on this host".to_owned(),
+        Confinement::Available if around.host.has_apparmor_profile(&profile) == Some(false) => {
+            format!("{profile:?} is not loaded: apparmor_parser(8) loads a profile, aa-status(8) lists them")
+        }
+        Confinement::Available => return Some(profile),
+    };
+    report.fault(format!("{}/apparmorProfile", around.pointer), fault);
+    None
 }
 
 #[cfg(test)]
@@ -343,7 +355,15 @@ mod tests {
         );
         assert_eq!(faults(json!({"apparmorProfile": "unconfined", "selinuxLabel": ""})), Vec::<String>::new());
         let host = Host::assumed(0, 0, Confinement::Available);
-        let (process, report) = build_with(json!({"apparmorProfile": "p"}), &host, Role::Init, None);
-        assert_eq!((process.security.apparmor.as_deref(), report.texts()), (Some("p"), vec![]));
+        for profile in ["docker-default", "unconfined", ":ns:p"] {
+            let (process, report) = build_with(json!({"apparmorProfile": profile}), &host, Role::Init, None);
+            assert_eq!((process.security.apparmor.as_deref(), report.texts()), (Some(profile), vec![]));
+        }
+        let (_, report) = build_with(json!({"apparmorProfile": "docker"}), &host, Role::Init, None);
+        assert_eq!(
+            report.texts(),
+            ["/process/apparmorProfile: \"docker\" is not loaded: apparmor_parser(8) loads a profile, \
+              aa-status(8) lists them"]
+        );
     }
 }
