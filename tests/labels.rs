@@ -1,5 +1,5 @@
-//! AppArmor's profiles and SELinux's labels, by their effect. Most of it needs a kernel with the module in force: the
-//! virtual machine of integration/vm has one.
+//! AppArmor's profiles and SELinux's labels, by their effect. Most of it needs a kernel with the module in force:
+//! `integration/vm/run --tests -- labels::` for AppArmor, `integration/vm/selinux` for SELinux.
 
 use std::fs;
 use std::path::Path;
@@ -7,7 +7,9 @@ use std::process::{Command, Stdio};
 
 use serde_json::json;
 
-use crate::harness::{Bundle, Container, Output, needs, ours_only, scratch};
+use crate::harness::runtime::elsewhere;
+use crate::harness::terminal::Terminal;
+use crate::harness::{Bundle, Container, Output, ours_only, scratch};
 use crate::tests;
 
 tests![
@@ -24,7 +26,17 @@ tests![
     cve_2019_16884_a_volume_over_attr_does_not_swallow_the_profile,
     selinux_where_there_is_none_is_refused,
     selinux_labels_the_program,
+    selinux_labels_mounts,
+    selinux_labels_the_terminal,
+    selinux_label_that_the_policy_lacks_is_refused_at_create,
 ];
+
+/// No machine has both modules in force, and most have neither: integration/vm boots one of each kind.
+fn host(is_right: bool, has: &str) {
+    if !is_right {
+        elsewhere(&format!("it is for a host that has {has}"));
+    }
+}
 
 fn has_apparmor() -> bool {
     fs::read("/sys/module/apparmor/parameters/enabled").is_ok_and(|text| text.starts_with(b"Y"))
@@ -47,7 +59,7 @@ impl Profile {
     }
 
     fn with(rules: &str) -> Self {
-        needs(has_apparmor(), "AppArmor");
+        host(has_apparmor(), "AppArmor");
         let name = scratch::unique();
         let flags = "attach_disconnected,mediate_deleted";
         let all = "file, capability, network, mount, umount, pivot_root, ptrace, signal, unix, dbus, change_profile,";
@@ -89,7 +101,7 @@ fn lines(output: &str) -> Vec<&str> {
 }
 
 fn apparmor_where_there_is_none_is_refused() {
-    needs(!has_apparmor(), "a kernel without AppArmor");
+    host(!has_apparmor(), "a kernel without AppArmor");
     let output = Bundle::new().set("/process/apparmorProfile", "docker-default").refused();
     output.ours_says("/process/apparmorProfile: cannot be applied: AppArmor is not enabled on this host");
     Bundle::new().set("/process/apparmorProfile", "unconfined").run().ok();
@@ -120,7 +132,7 @@ fn apparmor_confines_exec_as_its_container() {
     assert_eq!(lines(&container.exec_sh(LOOK)), [&*profile.shown(), "hidden"]);
     // A process file that names none: the container's, as in runc.
     let process = json!({"cwd": "/", "args": ["/bin/sh", "-c", LOOK], "user": {"uid": 0, "gid": 0}});
-    let output = container.exec_process(&process, []).ok();
+    let output = container.exec_process::<&str>(&process, []).ok();
     assert_eq!(lines(output.out()), [&*profile.shown(), "hidden"]);
 }
 
@@ -146,7 +158,7 @@ fn apparmor_confines_hooks_of_the_container() {
 }
 
 fn apparmor_profile_that_is_not_loaded_is_refused_at_create() {
-    needs(has_apparmor(), "AppArmor");
+    host(has_apparmor(), "AppArmor");
     let output = Bundle::new().set("/process/apparmorProfile", "no-such-profile").refused();
     output.ours_says("/process/apparmorProfile: \"no-such-profile\" is not loaded");
     // One that no list shows is refused by the kernel, and at create as well.
@@ -155,7 +167,7 @@ fn apparmor_profile_that_is_not_loaded_is_refused_at_create() {
 }
 
 fn apparmor_unconfined() {
-    needs(has_apparmor(), "AppArmor");
+    host(has_apparmor(), "AppArmor");
     let printed = looking().set("/process/apparmorProfile", "unconfined").prints();
     assert_eq!(lines(&printed)[1..], ["secret"]);
     assert!(printed.starts_with("unconfined"), "{printed}");
@@ -205,7 +217,7 @@ fn cve_2019_16884_a_volume_over_attr_does_not_swallow_the_profile() {
 }
 
 fn selinux_where_there_is_none_is_refused() {
-    needs(!has_selinux(), "a kernel without SELinux");
+    host(!has_selinux(), "a kernel without SELinux");
     let output = Bundle::new().set("/process/selinuxLabel", "system_u:system_r:container_t:s0:c1,c2").refused();
     output.ours_says("/process/selinuxLabel: cannot be applied: SELinux is not enabled on this host");
     let output = Bundle::new().set("/linux/mountLabel", "system_u:object_r:container_file_t:s0:c1,c2").refused();
@@ -214,15 +226,79 @@ fn selinux_where_there_is_none_is_refused() {
     container.exec_with(["--process-label", "l"]).args(["true"]).fails();
 }
 
-/// A kernel with no policy loaded takes its own initial labels only, and gives them: enough to see that they arrive.
+/// Labels of a program and of its files, of the policy in force.
+fn selinux_labels() -> [&'static str; 2] {
+    const KNOWN: [[&str; 2]; 2] = [
+        ["system_u:system_r:container_t:s0:c1,c2", "system_u:object_r:container_file_t:s0:c1,c2"],
+        ["system_u:system_r:container_t", "system_u:object_r:container_file_t"],
+    ];
+    // The kernel takes only what is a label of its policy (selinuxfs's "context").
+    let valid = |label: &str| fs::write("/sys/fs/selinux/context", label).is_ok();
+    let found = KNOWN.into_iter().find(|labels| has_selinux() && labels.iter().all(|label| valid(label)));
+    host(found.is_some(), "SELinux with a policy that has container_t");
+    found.unwrap()
+}
+
+fn without_nul(label: impl AsRef<[u8]>) -> String {
+    String::from_utf8_lossy(label.as_ref()).trim_end_matches(['\0', '\n']).to_owned()
+}
+
+/// The label of a file that a container sees.
+fn label_of(container: &Container, path: &str) -> String {
+    let mut label = [0u8; 512];
+    let path = format!("/proc/{}/root{path}", container.pid());
+    let size = rustix::fs::getxattr(path, "security.selinux", &mut label[..]).unwrap();
+    without_nul(&label[..size])
+}
+
 fn selinux_labels_the_program() {
-    needs(has_selinux(), "SELinux");
+    let [label, _] = selinux_labels();
     let look = "cat /proc/self/attr/current";
-    let own = fs::read_to_string("/proc/self/attr/current").unwrap().trim_end_matches(['\0', '\n']).to_owned();
-    let label = if own == "unlabeled" { "file" } else { "unlabeled" };
-    let container = Container::started(Bundle::new().sleeping().set("/process/selinuxLabel", label));
-    let shown = |pid: i32| fs::read_to_string(format!("/proc/{pid}/attr/current")).unwrap();
-    assert_eq!(shown(container.pid()).trim_end_matches(['\0', '\n']), label);
-    assert_eq!(container.exec_sh(look).trim_end_matches('\0'), label);
-    assert_ne!(Bundle::new().sh(look).prints().trim_end_matches('\0'), label);
+    // Nothing else gives it the label.
+    assert_ne!(without_nul(Bundle::new().sh(look).prints()), label);
+    for uid in [0, 1000] {
+        let bundle = Bundle::new().sleeping().set("/process/selinuxLabel", label).set("/process/user/uid", uid);
+        let container = Container::started(bundle);
+        let shown = fs::read(format!("/proc/{}/attr/current", container.pid())).unwrap();
+        assert_eq!(without_nul(shown), label);
+        assert_eq!(without_nul(container.exec_sh(look)), label);
+        // Of the next keys of init, which has executed its program: those of its own label again.
+        assert_eq!(without_nul(container.exec_sh("cat /proc/self/attr/keycreate")), "");
+    }
+}
+
+fn selinux_labels_mounts() {
+    let [label, files] = selinux_labels();
+    let bundle = Bundle::new().sleeping().set("/process/selinuxLabel", label).set("/linux/mountLabel", files);
+    let container = Container::started(bundle);
+    for path in ["/dev", "/dev/null", "/dev/shm", "/dev/pts", "/dev/mqueue"] {
+        assert_eq!(label_of(&container, path), files, "{path}");
+    }
+    let container = Container::started(Bundle::new().sleeping());
+    assert_ne!(label_of(&container, "/dev/mqueue"), files);
+}
+
+fn selinux_labels_the_terminal() {
+    let [label, files] = selinux_labels();
+    let labelled = |bundle: Bundle| bundle.set("/process/selinuxLabel", label).set("/linux/mountLabel", files);
+    // A devpts of the container's own has the label, the host's has another.
+    let own = Bundle::new();
+    let hosts = || Bundle::new().without_mount("/dev/pts").bind("/dev/pts", "/dev/pts", &["rbind"]);
+    for (bundle, bites) in [(own, false), (labelled(hosts()), true), (labelled(Bundle::new()), true), (hosts(), false)]
+    {
+        let container = Container::new(bundle.set("/process/terminal", true).sh("echo ready; exec sleep 1000"));
+        let mut terminal = Terminal::new();
+        let call = terminal.start(container.call_run());
+        terminal.expect("ready");
+        assert_eq!(label_of(&container, "/dev/console") == files, bites);
+        container.kill("KILL");
+        call.wait();
+    }
+}
+
+fn selinux_label_that_the_policy_lacks_is_refused_at_create() {
+    selinux_labels();
+    let wrong = "system_u:system_r:no_such_type_t";
+    Bundle::new().set("/process/selinuxLabel", wrong).refused().ours_says("/process/selinuxLabel");
+    Bundle::new().set("/linux/mountLabel", wrong).refused().ours_says("/mounts/1");
 }

@@ -100,7 +100,7 @@ pub(crate) enum Keyring<'a> {
 
 /// Runs init.
 pub(crate) fn create(setup: Setup<'_>) -> ! {
-    match Born::new(&setup.shared, setup.plan.process.as_ref()) {
+    match Born::new(&setup.shared, setup.cgroup, setup.plan.process.as_ref()) {
         Ok(born) => end(born.create(setup)),
         Err(error) => end((setup.shared.channel, error)),
     }
@@ -108,7 +108,7 @@ pub(crate) fn create(setup: Setup<'_>) -> ! {
 
 /// Runs the process of an exec.
 pub(crate) fn enter(entering: Entering<'_>) -> ! {
-    match Born::new(&entering.shared, Some(entering.process)) {
+    match Born::new(&entering.shared, entering.cgroup, Some(entering.process)) {
         Ok(born) => end(born.enter(entering)),
         Err(error) => end((entering.shared.channel, error)),
     }
@@ -124,17 +124,19 @@ fn end((channel, error): (Channel, Error)) -> ! {
 /// How init fails: with the error, and the channel to tell it by.
 type Fatal = (Channel, Error);
 
-/// A process just cloned, which dies with the runtime.
+/// A process in its cgroup, which dies with the runtime and shows nothing of itself; in no namespace yet but new ones.
 struct Born {
     labels: Labels,
 }
 
 impl Born {
-    fn new(shared: &Shared<'_>, process: Option<&Process>) -> Result<Self> {
+    fn new(shared: &Shared<'_>, cgroup: JoinCgroup<'_>, process: Option<&Process>) -> Result<Self> {
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).wrap("prctl(PR_SET_PDEATHSIG)")?;
         // Where the runtime died before the line above, the channel is at its end, and the first receive says so.
         sys::signal::reset();
         rustix::process::setsid().wrap("setsid()")?;
+        join_cgroup(cgroup)?;
+        await_go(&shared.channel)?;
         // In the host's mount namespace still, and before the keyring, which gets a label too.
         let labels = Labels::open(process)?;
         if let Keyring::New(name) = shared.keyring {
@@ -144,8 +146,8 @@ impl Born {
     }
 
     fn create(self, setup: Setup<'_>) -> Fatal {
-        let Setup { plan, record, cgroup, joins, mut sources, shared } = setup;
-        let prepared = join(plan, cgroup, &joins, &shared.channel)
+        let Setup { plan, record, cgroup: _, joins, mut sources, shared } = setup;
+        let prepared = join(plan, &joins)
             .and_then(|joined| joined.mount(plan, record, &mut sources, &shared))
             .and_then(|mounted| mounted.change_root(plan));
         let rooted = match prepared {
@@ -161,8 +163,8 @@ impl Born {
     }
 
     fn enter(self, entering: Entering<'_>) -> Fatal {
-        let Entering { process, cgroup, namespaces, container, root, user_namespace, shared } = entering;
-        match enter_container(cgroup, namespaces, container, root, user_namespace, &shared, process) {
+        let Entering { process, cgroup: _, namespaces, container, root, user_namespace, shared } = entering;
+        match enter_container(namespaces, container, root, user_namespace, process) {
             Ok(rooted) => rooted.run(process, user_namespace, None, &self.labels, shared),
             Err(error) => (shared.channel, error),
         }
@@ -170,16 +172,12 @@ impl Born {
 }
 
 fn enter_container(
-    cgroup: JoinCgroup<'_>,
     namespaces: ThreadNameSpaceType,
     container: OwnedFd,
     root: Option<OwnedFd>,
     user_namespace: &Namespace,
-    shared: &Shared<'_>,
     process: &Process,
 ) -> Result<Rooted> {
-    join_cgroup(cgroup)?;
-    await_go(&shared.channel)?;
     rustix::thread::move_into_thread_name_spaces(container.as_fd(), namespaces)
         .wrap_with(|| format!("setns(container, {namespaces:?})"))
         .wrap("join the container's namespaces")?;
@@ -203,9 +201,7 @@ fn enter_container(
 }
 
 /// Joins everything that exists before mounting begins.
-fn join(plan: &Plan, cgroup: JoinCgroup<'_>, joins: &[NamespaceKind], channel: &Channel) -> Result<Joined> {
-    join_cgroup(cgroup)?;
-    await_go(channel)?;
+fn join(plan: &Plan, joins: &[NamespaceKind]) -> Result<Joined> {
     for kind in joins {
         let Namespace::Join { path, fd } = plan.namespaces.get(*kind) else { continue };
         rustix::thread::move_into_link_name_space(fd.as_fd(), link_type(*kind))

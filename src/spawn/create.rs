@@ -235,7 +235,7 @@ impl Making {
         if let Some(groups) = &self.resctrl {
             resctrl::join(groups, child.pid).map_err(|e| e.at("/linux/intelRdt"))?;
         }
-        channel.send(&Order::Go)?;
+        channel.order(&Order::Go)?;
         // While init mounts. It is written down only where somebody else may look while it is made: without hooks that
         // takes some milliseconds, and a runtime that is killed in them takes init with it.
         record.init = Identity::of(child.pid);
@@ -246,7 +246,7 @@ impl Making {
             match channel.receive_with::<Report>()? {
                 Some((Report::Prepared, _)) => {
                     run_hooks(plan, record, child)?;
-                    channel.send(&Order::Proceed)?;
+                    channel.order(&Order::Proceed)?;
                 }
                 Some((Report::Created, terminal)) => {
                     record.phase = Phase::Created;

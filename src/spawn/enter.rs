@@ -281,7 +281,7 @@ fn converse(request: &Request<'_>, channel: &Channel, child: &Child, moved_by_us
     if let Some(groups) = &request.record.resctrl {
         resctrl::join(groups, child.pid).wrap("join the container's resctrl group")?;
     }
-    channel.send(&Order::Go)?;
+    channel.order(&Order::Go)?;
     match channel.receive_with::<Report>()? {
         Some((Report::Created, terminal)) => Ok(terminal),
         Some((Report::Failed(error), _)) => Err(*error),

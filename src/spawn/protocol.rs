@@ -73,6 +73,14 @@ impl Channel {
         self.send_with(message, None)
     }
 
+    /// Sends an order. Where init has ended there is nobody to take it, and what it said of its end is to be received.
+    pub fn order(&self, order: &Order) -> Result<()> {
+        match self.send(order) {
+            Err(error) if error.is(libc::EPIPE) || error.is(libc::ECONNRESET) => Ok(()),
+            sent => sent,
+        }
+    }
+
     /// Sends one message and a descriptor.
     pub fn send_with(&self, message: &impl Serialize, descriptor: Option<BorrowedFd<'_>>) -> Result<()> {
         let bytes = serde_json::to_vec(message).map_err(|e| Error::new(format!("encode a message: {e}")))?;
@@ -93,13 +101,16 @@ impl Channel {
         let mut bytes = vec![0u8; LONGEST];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
-        let received =
-            retry(|| recvmsg(&self.0, &mut [IoSliceMut::new(&mut bytes)], &mut control, RecvFlags::CMSG_CLOEXEC));
-        let size = match received {
-            // The other end died with a message of ours unread.
-            Err(Errno::CONNRESET) => return Ok(None),
-            received => received.wrap("recvmsg(socket pair)")?.bytes,
-        };
+        let received = retry(|| {
+            let mut receive =
+                || recvmsg(&self.0, &mut [IoSliceMut::new(&mut bytes)], &mut control, RecvFlags::CMSG_CLOEXEC);
+            match receive() {
+                // The other end died with a message of ours unread. That is told once, and before what it said last.
+                Err(Errno::CONNRESET) => receive(),
+                received => received,
+            }
+        });
+        let size = received.wrap("recvmsg(socket pair)")?.bytes;
         let descriptor = control.drain().find_map(|message| match message {
             RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
             _ => None,
@@ -154,6 +165,22 @@ mod tests {
         assert!(descriptor.is_some());
         drop((one, descriptor));
         assert_eq!(other.receive::<Order>().unwrap(), None);
+    }
+
+    #[test]
+    fn what_a_dead_process_said_last_is_heard() {
+        let error = Error::config("/process/selinuxLabel", "no");
+        for order_comes_in_time in [true, false] {
+            let (runtime, init) = Channel::pair().unwrap();
+            if order_comes_in_time {
+                runtime.order(&Order::Go).unwrap();
+            }
+            init.send(&Report::Failed(Box::new(error.clone()))).unwrap();
+            drop(init);
+            runtime.order(&Order::Proceed).unwrap();
+            assert_eq!(runtime.receive().unwrap(), Some(Report::Failed(Box::new(error.clone()))));
+            assert_eq!(runtime.receive::<Report>().unwrap(), None);
+        }
     }
 
     #[test]
