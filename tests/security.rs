@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use nix::sys::stat::{Mode, SFlag, mknod};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
@@ -26,6 +26,7 @@ tests![
     cve_2019_19921_bind_on_proc_is_refused,
     cve_2019_19921_tmpfs_on_proc_is_refused,
     cve_2023_27561_mount_inside_proc_is_refused,
+    cve_2023_28642_mount_through_a_link_to_proc_is_refused,
     cve_2021_30465_the_swap_of_a_mount_target_stays_inside,
     cve_2024_45310_dangling_links_make_nothing_outside,
     cve_2024_45310_links_out_of_the_root_make_nothing_outside,
@@ -41,6 +42,9 @@ tests![
     cve_2025_52565_ptmx_that_is_a_link,
     cve_2025_52881_sysctl_with_a_mount_over_it,
     cve_2026_41579_dev_that_is_a_link,
+    cve_2026_47766_directory_of_a_device_that_is_a_link,
+    cve_2026_88264_console_that_is_a_dangling_link,
+    cve_2026_88265_null_that_is_swapped,
     cve_2026_30892_user_is_parsed_strictly,
     passwd_that_is_a_fifo_does_not_hang,
     passwd_that_is_a_link_to_the_host,
@@ -184,6 +188,22 @@ fn cve_2023_27561_mount_inside_proc_is_refused() {
     Bundle::new().bind(&file, "/proc/uptime", &[]).bind(&file, "/proc/meminfo", &[]).run().ok();
 }
 
+/// The image has a link to /proc, and a volume or a tmpfs is asked for where the link is.
+fn cve_2023_28642_mount_through_a_link_to_proc_is_refused() {
+    let volume = scratch::new_dir("volume");
+    fs::create_dir_all(volume.join("self/attr")).unwrap();
+    for place in ["/alias", "/alias/self/attr", "/alias/sys/kernel"] {
+        let bundle = || Bundle::new().link("alias", "/proc");
+        bundle().bind(&volume, place, &[]).refused().ours_says("proc");
+        bundle().mount(place, "tmpfs", "tmpfs", &[]).refused().ours_says("proc");
+    }
+    // It works where nothing is in its way: an ordinary directory is covered through such a link.
+    let printed = Bundle::new().link("alias", "/mnt").bind(&volume, "/alias", &[]).args(["ls", "/mnt"]).prints();
+    assert_eq!(printed, "self");
+    // A proc may be bound there.
+    Bundle::new().link("alias", "/proc").bind("/proc", "/alias", &["rbind"]).run().ok();
+}
+
 /// A thread swaps a directory of the image with a link to the host while containers are created.
 fn cve_2021_30465_the_swap_of_a_mount_target_stays_inside() {
     differs_on(Runtime::Runc, "1.1.5 makes directories outside (CVE-2024-45310)");
@@ -198,7 +218,10 @@ fn cve_2021_30465_the_swap_of_a_mount_target_stays_inside() {
     fs::create_dir(plain.rootfs("race/link/reached")).unwrap();
     assert!(victim.join("reached").exists());
     fs::remove_dir(victim.join("reached")).unwrap();
-    for _ in 0..20 {
+    let exchanges = AtomicU32::new(0);
+    let mut runs = 0;
+    while runs < 20 || exchanges.load(Ordering::Relaxed) < 10_000 {
+        runs += 1;
         let container = Container::new(bundle().args(["cat", "/proc/self/mountinfo"]));
         let (target, link) = (container.bundle.rootfs("race/target"), container.bundle.rootfs("race/link"));
         let done = AtomicBool::new(false);
@@ -206,6 +229,7 @@ fn cve_2021_30465_the_swap_of_a_mount_target_stays_inside() {
             scope.spawn(|| {
                 while !done.load(Ordering::Relaxed) {
                     renameat_with(CWD, &target, CWD, &link, RenameFlags::EXCHANGE).unwrap();
+                    exchanges.fetch_add(1, Ordering::Relaxed);
                 }
             });
             let output = container.call_run().run();
@@ -418,6 +442,69 @@ fn cve_2026_41579_dev_that_is_a_link() {
     // Likewise with the mounts that belong there.
     Bundle::new().link("dev", &victim).run();
     assert_eq!(names(&victim), before);
+}
+
+/// A device of config.json goes to a directory of /dev that the image has made a link to the host.
+fn cve_2026_47766_directory_of_a_device_that_is_a_link() {
+    let device = |at: &str| json!([{"path": at, "type": "c", "major": 1, "minor": 3, "fileMode": 0o666}]);
+    let bare = || Bundle::new().without_mount("/dev").without_mount("/dev/shm").without_mount("/dev/mqueue");
+    let bare = || bare().without_mount("/dev/pts").args(["ls", "/dev/sub"]);
+    // It works on a directory that is none.
+    assert_eq!(bare().set("/linux/devices", device("/dev/sub/planted")).prints(), "planted");
+    let victim = scratch::new_dir("victim");
+    fs::write(victim.join("null"), "the host's file").unwrap();
+    for name in ["planted", "null"] {
+        let device = device(&format!("/dev/sub/{name}"));
+        bare().link("dev/sub", &victim).set("/linux/devices", device).run();
+    }
+    let left: Vec<_> = fs::read_dir(&victim).unwrap().flatten().map(|entry| entry.file_name()).collect();
+    assert_eq!(left, ["null"]);
+    assert_eq!(fs::read_to_string(victim.join("null")).unwrap(), "the host's file");
+}
+
+fn cve_2026_88264_console_that_is_a_dangling_link() {
+    let outside = scratch::path("nothing-here");
+    let bundle = Bundle::new().without_mount("/dev").without_mount("/dev/shm").without_mount("/dev/mqueue");
+    let bundle = bundle.directory("dev/pts").link("dev/console", &outside).set("/process/terminal", true).sh("tty");
+    // It works for who follows the link.
+    fs::write(bundle.rootfs("dev/console"), "").unwrap();
+    fs::remove_file(&outside).unwrap();
+    let container = Container::new(bundle);
+    let terminal = Terminal::new();
+    terminal.start(container.call_run()).wait();
+    assert!(!outside.exists());
+}
+
+/// A thread swaps /dev/null of the image with a file while paths are masked with it.
+fn cve_2026_88265_null_that_is_swapped() {
+    differs_on(Runtime::Runc, "1.1.5 is open to it");
+    let null = |path: &Path| {
+        mknod(path, SFlag::S_IFCHR, Mode::from_bits_truncate(0o666), nix::sys::stat::makedev(1, 3)).unwrap();
+    };
+    let mut masked = 0;
+    for _ in 0..20 {
+        let bundle = Bundle::new().without_mount("/dev").without_mount("/dev/shm").without_mount("/dev/mqueue");
+        let bundle = bundle.without_mount("/dev/pts").file("dev/fake", "the attacker's file").file("secret", "secret");
+        let bundle = bundle.set("/linux/maskedPaths", json!(["/secret", "/proc/version"]));
+        null(&bundle.rootfs("dev/null"));
+        let container = Container::new(bundle.args(["cat", "/secret", "/proc/version"]));
+        let (one, other) = (container.bundle.rootfs("dev/null"), container.bundle.rootfs("dev/fake"));
+        let done = AtomicBool::new(false);
+        let output = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    renameat_with(CWD, &one, CWD, &other, RenameFlags::EXCHANGE).unwrap();
+                }
+            });
+            let output = container.call_run().run();
+            done.store(true, Ordering::Relaxed);
+            output
+        });
+        // It may fail; it may show neither file.
+        assert_eq!(output.stdout, "");
+        masked += u32::from(output.status.success());
+    }
+    assert!(masked > 0, "no container got as far as to be attacked");
 }
 
 fn cve_2026_30892_user_is_parsed_strictly() {

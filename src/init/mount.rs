@@ -60,7 +60,8 @@ impl Mounting<'_> {
         };
         apply_attributes(&tree, mount)?;
         let target = self.root.resolve_or_make(&mount.destination, kind, Links::Followed)?;
-        refuse_procfs(&target, &mount.destination)?;
+        let cover = if is_procfs_root(&tree)? { Cover::Procfs } else { Cover::Other };
+        refuse_over_procfs(&target, &mount.destination, cover)?;
         attach(&tree, &target)?;
         // Propagation takes hold where a mount has a place: a detached tree has no peers to be a slave of.
         for propagation in &mount.propagation {
@@ -72,9 +73,8 @@ impl Mounting<'_> {
     fn filesystem(&mut self, mount: &Mount, what: &Filesystem<'_>) -> Result<()> {
         let links = if what.is_kernel_tree() { Links::Refused } else { Links::Followed };
         let target = self.root.resolve_or_make(&mount.destination, TargetKind::Directory, links)?;
-        if what.is_kernel_tree() {
-            refuse_inside_procfs(&target, what)?;
-        }
+        let cover = if what.fstype == c"proc" { Cover::Procfs } else { Cover::Other };
+        refuse_over_procfs(&target, &mount.destination, cover)?;
         let data = what.data_for(&target)?;
         let kept = match what.copy_up {
             CopyUp::Yes => Some(target.try_clone().wrap("dup")?),
@@ -358,9 +358,19 @@ fn ms_flags(attributes: u64) -> u64 {
     pairs.iter().filter(|(bit, _)| attributes & bit != 0).fold(atime, |flags, (_, flag)| flags | flag)
 }
 
-/// Nothing of the host's may lie over files of procfs, except over those that lxcfs and the like fake for good: else
-/// what is written under /proc could end elsewhere (CVE-2019-16884, CVE-2025-52881).
-fn refuse_procfs(target: &OwnedFd, destination: &Path) -> Result<()> {
+/// What a mount would put over what is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Cover {
+    /// The root of a procfs.
+    Procfs,
+    Other,
+}
+
+/// Nothing may lie over procfs but a whole other one, and over those files that lxcfs and the like fake for good: else
+/// what is written under /proc could end elsewhere, and what is masked there could be had from beneath. The plan has
+/// looked at the destination's name; a link in the image can lead here from any other (CVE-2019-16884, CVE-2023-28642,
+/// CVE-2025-52881).
+fn refuse_over_procfs(target: &OwnedFd, destination: &Path, cover: Cover) -> Result<()> {
     const FAKED: [&str; 11] = [
         "/proc/cpuinfo",
         "/proc/diskstats",
@@ -378,30 +388,20 @@ fn refuse_procfs(target: &OwnedFd, destination: &Path) -> Result<()> {
     if filesystem.f_type != rustix::fs::PROC_SUPER_MAGIC || FAKED.iter().any(|faked| destination == Path::new(faked)) {
         return Ok(());
     }
-    let status = rustix::fs::fstat(target).wrap("fstat(target)")?;
-    if status.st_ino == PROC_ROOT_INO {
-        // The whole of /proc replaced by one that config.json names.
+    if cover == Cover::Procfs && is_procfs_root(target)? {
         return Ok(());
     }
     Err(Error::new("\"proc\" cannot be mounted over: the destination is inside /proc")
-        .hint("only the files that lxcfs provides may be"))
+        .hint("only the files that lxcfs provides may be, and /proc as a whole by a procfs"))
 }
 
-/// The inode number of the root of every procfs (linux/proc_fs.h, `PROC_ROOT_INO`).
-const PROC_ROOT_INO: u64 = 1;
-
-/// A procfs or sysfs inside a procfs would let a path pass for another one.
-fn refuse_inside_procfs(target: &OwnedFd, what: &Filesystem<'_>) -> Result<()> {
-    if what.fstype != c"proc" {
-        return Ok(());
-    }
-    let filesystem = rustix::fs::fstatfs(target).wrap("fstatfs(target)")?;
+/// The root directory of a procfs, and not one below it.
+fn is_procfs_root(descriptor: &OwnedFd) -> Result<bool> {
+    /// linux/proc_fs.h, `PROC_ROOT_INO`.
+    const PROC_ROOT_INO: u64 = 1;
+    let filesystem = rustix::fs::fstatfs(descriptor).wrap("fstatfs")?;
     if filesystem.f_type != rustix::fs::PROC_SUPER_MAGIC {
-        return Ok(());
+        return Ok(false);
     }
-    let status = rustix::fs::fstat(target).wrap("fstat(target)")?;
-    if status.st_ino == PROC_ROOT_INO {
-        return Ok(());
-    }
-    Err(Error::new("a procfs cannot be mounted inside /proc"))
+    Ok(rustix::fs::fstat(descriptor).wrap("fstat")?.st_ino == PROC_ROOT_INO)
 }
