@@ -28,7 +28,15 @@ pub(super) fn become_root_of(user_namespace: &Namespace) -> Result<()> {
     rustix::thread::set_thread_res_gid(gid, gid, gid)
         .map_err(|e| Error::sys("setresgid(0, 0, 0)", e).hint("linux.gidMappings must map group 0"))?;
     rustix::thread::set_thread_res_uid(uid, uid, uid)
-        .map_err(|e| Error::sys("setresuid(0, 0, 0)", e).hint("linux.uidMappings must map user 0"))
+        .map_err(|e| Error::sys("setresuid(0, 0, 0)", e).hint("linux.uidMappings must map user 0"))?;
+    hide()
+}
+
+/// Hides this process from ptrace and from whoever reads /proc/PID. A change of ids or capabilities makes it as dumpable
+/// as fs.suid_dumpable says, which may be fully (proc_sys_fs(5)): it is to be said again after each.
+pub(super) fn hide() -> Result<()> {
+    rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
+        .wrap("prctl(PR_SET_DUMPABLE, 0)")
 }
 
 /// Drops to the process's user. Afterwards the thread has the capabilities that the program will have, or with `held`
@@ -54,7 +62,13 @@ pub(super) fn become_user(process: &Process, held: Holding) -> Result<Option<Cap
     if keep {
         rustix::thread::set_keep_capabilities(false).wrap("prctl(PR_SET_KEEPCAPS)").wrap(step)?;
     }
-    process.capabilities.as_ref().map(|asked| set_capabilities(asked, held).wrap("set capabilities")).transpose()
+    let left = process
+        .capabilities
+        .as_ref()
+        .map(|asked| set_capabilities(asked, held).wrap("set capabilities"))
+        .transpose()?;
+    hide()?;
+    Ok(left)
 }
 
 /// Gives back what [`Holding`] held: one call, since the filter is in force by then.

@@ -237,8 +237,7 @@ fn await_go(channel: &Channel) -> Result<()> {
         Some(Order::Go) => {}
         other => return Err(unexpected(other)),
     }
-    rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
-        .wrap("prctl(PR_SET_DUMPABLE, 0)")
+    identity::hide()
 }
 
 fn unexpected(order: Option<Order>) -> Error {
@@ -526,6 +525,10 @@ impl Ready {
         container: Option<(&Plan, &Record)>,
         shared: &Shared<'_>,
     ) -> Result<Infallible> {
+        // Before the hooks, which are programs of the image.
+        if process.no_new_privileges == NoNewPrivileges::Set {
+            rustix::thread::set_no_new_privs(true).wrap("prctl(PR_SET_NO_NEW_PRIVS)")?;
+        }
         if let Some((plan, record)) = container
             && !plan.hooks.start_container.is_empty()
         {
@@ -535,17 +538,9 @@ impl Ready {
         // Whatever the caller, a library or a bug left open ends here.
         sys::exec::close_on_exec_from(3 + shared.inherited).wrap("close_range(CLOSE_RANGE_CLOEXEC)")?;
         // From the filter on, every system call may be forbidden: as few as can be follow it.
-        match process.no_new_privileges {
-            NoNewPrivileges::Set => {
-                rustix::thread::set_no_new_privs(true).wrap("prctl(PR_SET_NO_NEW_PRIVS)")?;
-                load_filter(process, &shared.channel)?;
-            }
-            NoNewPrivileges::Unset => {
-                load_filter(process, &shared.channel)?;
-                if process.security.seccomp.is_some() {
-                    identity::let_go(self.left.as_ref())?;
-                }
-            }
+        load_filter(process, &shared.channel)?;
+        if process.no_new_privileges == NoNewPrivileges::Unset && process.security.seccomp.is_some() {
+            identity::let_go(self.left.as_ref())?;
         }
         let errno = sys::exec::execve(&self.program, &process.args, &self.env);
         Err(explain_exec(&self.program, errno))

@@ -38,6 +38,7 @@ pub(super) fn birth(
     if let Namespace::Join { fd, .. } = &namespaces.user {
         return through_user_namespace(fd, namespaces, time_offsets, channel, inside);
     }
+    hide_child()?;
     let detour = Detour::take(namespaces, time_offsets)?;
     let cloned = clone3(new_flags(namespaces), cgroup, Parentage::Child).map_err(explain);
     match cloned {
@@ -54,6 +55,18 @@ pub(super) fn birth(
             Err(other) => error.and(other),
         }),
     }
+}
+
+/// A child is seen at once in a pid namespace that it shares with others, with the host's tree and our descriptors still
+/// its own: it is to be hidden from ptrace and /proc/PID from its first moment (CVE-2016-9962). Root over a parent user
+/// namespace would have the right, were it dumpable. Only an ordinary user has to wait: newuidmap(1) maps the ids of no
+/// process that is not shown to be the caller's.
+pub(super) fn hide_child() -> Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
+        .wrap("prctl(PR_SET_DUMPABLE, 0)")
 }
 
 /// The namespaces that init joins itself.

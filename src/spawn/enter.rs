@@ -76,7 +76,7 @@ pub fn enter(request: &Request<'_>) -> Result<Entered> {
     };
     let into = cgroup.map(Cgroup::into_fd).transpose()?.flatten();
     let keyring = CString::new(format!("_ses.{}", request.record.id)).map_err(|_| Error::new("a NUL in the id"))?;
-    let root = shared_mounts_root(request.record, pid)?;
+    let root = shared_mounts_root(request.record, pid, &container)?;
     let joins = left_to_process(request.record, &road);
     let cloned = match road {
         Road::Straight => straight(request, &container, cgroup, into)?,
@@ -157,13 +157,17 @@ fn ended(errno: rustix::io::Errno) -> Error {
 }
 
 /// A container without a mount namespace has only a root directory of its own.
-fn shared_mounts_root(record: &Record, pid: i32) -> Result<Option<OwnedFd>> {
+fn shared_mounts_root(record: &Record, pid: i32, container: &OwnedFd) -> Result<Option<OwnedFd>> {
     if record.namespaces.contains(&NamespaceKind::Mount) {
         return Ok(None);
     }
     let path = init::root_of(pid);
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    rustix::fs::open(&path, flags, Mode::empty()).map(Some).wrap_with(|| format!("open({path:?})"))
+    let root = rustix::fs::open(&path, flags, Mode::empty()).wrap_with(|| format!("open({path:?})"))?;
+    // The pid was still its own: a pidfd does not keep the number from being given out again.
+    sys::pidfd::send_signal(container.as_fd(), 0)
+        .map_err(|_| Error::new("cannot exec in a stopped container").kind(Kind::NotRunning))?;
+    Ok(Some(root))
 }
 
 fn straight(
@@ -172,6 +176,7 @@ fn straight(
     cgroup: Option<&Cgroup>,
     into: Option<BorrowedFd<'_>>,
 ) -> Result<(Cloned, Unified)> {
+    birth::hide_child()?;
     if request.record.namespaces.contains(&NamespaceKind::Pid) {
         // For our children alone; nothing else is started by this process.
         rustix::thread::move_into_thread_name_spaces(container.as_fd(), birth::joined(&[NamespaceKind::Pid]))
