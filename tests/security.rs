@@ -48,6 +48,7 @@ tests![
     cve_2026_30892_user_is_parsed_strictly,
     passwd_that_is_a_fifo_does_not_hang,
     passwd_that_is_a_link_to_the_host,
+    device_that_is_a_fifo_does_not_hang,
     program_that_is_a_fifo_or_a_device,
     etc_that_is_a_link_loop,
     hidden_files_stay_hidden_from_exec,
@@ -536,6 +537,24 @@ fn passwd_that_is_a_link_to_the_host() {
     fs::remove_file(bundle.rootfs("etc/passwd")).unwrap();
     symlink(&outside, bundle.rootfs("etc/passwd")).unwrap();
     assert_eq!(bundle.prints(), "/");
+}
+
+/// In a user namespace devices are bound over what the image has of that name.
+fn device_that_is_a_fifo_does_not_hang() {
+    let bundle = Bundle::new().without_mount("/dev").without_mount("/dev/shm").without_mount("/dev/mqueue");
+    let bundle = bundle.without_mount("/dev/pts").sh("echo x > /dev/null && echo ran");
+    mknod(&bundle.rootfs("dev/null"), SFlag::S_IFIFO, Mode::from_bits_truncate(0o666), 0).unwrap();
+    let output = bundle.user_namespace(100_000).run();
+    assert!(output.status.code().is_some(), "{output:?}");
+    if output.status.success() {
+        assert_eq!(output.out(), "ran");
+    }
+    let outside = scratch::path("outside");
+    fs::write(&outside, "untouched").unwrap();
+    let bundle = Bundle::new().without_mount("/dev").without_mount("/dev/shm").without_mount("/dev/mqueue");
+    let bundle = bundle.without_mount("/dev/pts").link("dev/null", &outside);
+    bundle.user_namespace(100_000).run().fails();
+    assert_eq!(fs::read_to_string(&outside).unwrap(), "untouched");
 }
 
 fn program_that_is_a_fifo_or_a_device() {

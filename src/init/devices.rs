@@ -88,8 +88,18 @@ fn same(directory: impl AsFd, name: &std::ffi::OsStr, kind: FileType, number: u6
 /// Shows the host's node in place of one of our own.
 fn bind(directory: impl AsFd, device: &Device, name: &std::ffi::OsStr) -> Result<()> {
     let tree = clone_tree(&device.path, Reach::Single)?;
-    let flags = OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let target = rustix::fs::openat(directory, name, flags, Mode::from_raw_mode(0o644)).wrap("openat(O_CREAT)")?;
+    // What the image has there is not opened: a fifo would keep us waiting, and a device may do something.
+    let look = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let make = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let target = match rustix::fs::openat(&directory, name, look, Mode::empty()) {
+        Err(Errno::NOENT) => rustix::fs::openat(&directory, name, make, Mode::from_raw_mode(0o644)),
+        found => found,
+    }
+    .wrap_with(|| format!("openat({name:?})"))?;
+    let status = rustix::fs::fstat(&target).wrap("fstat")?;
+    if FileType::from_raw_mode(status.st_mode) == FileType::Symlink {
+        return Err(Error::sys(format!("openat({name:?})"), Errno::LOOP).hint("the image is broken or hostile"));
+    }
     attach(&tree, &target)
 }
 
