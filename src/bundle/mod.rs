@@ -11,6 +11,7 @@
 
 mod container_id;
 mod example;
+mod place;
 mod read;
 mod repair;
 

@@ -8,8 +8,8 @@ use oci_spec::runtime::{LinuxResources, Process, Spec};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_json::error::Category;
-use serde_path_to_error::Segment;
 
+use super::place::{self, Step};
 use super::repair::{self, Notes};
 use super::{CONFIG, OCI_VERSION};
 use crate::error::{Error, Faults, Kind, Result};
@@ -144,23 +144,27 @@ fn lower(text: &str) -> String {
 }
 
 /// The document after its repair; of the values that still cannot be taken, each is named and left out.
+///
+/// It is parsed as text each time, with the parser of the good path: one that reads a [`Value`] would be a second copy
+/// of it for every type of the spec.
 fn long_way<T: DeserializeOwned>(mut value: Value, repair: fn(&mut Value, &mut Notes)) -> Result<Read<T>> {
     let mut notes = Notes::default();
     repair(&mut value, &mut notes);
     let mut faults = notes.faults;
     let mut removed = Removed::default();
     loop {
-        let error = match serde_path_to_error::deserialize::<_, T>(&value) {
+        let document = value.to_string();
+        let error = match serde_json::from_str::<T>(&document) {
             Ok(value) => return Ok(Read { value, warnings: notes.warnings, faults }),
             Err(error) => error,
         };
-        let path: Vec<Segment> = error.path().iter().cloned().collect();
+        let path = place::of(&error, &document);
         let original = removed.original(&path);
-        let text = error.inner().to_string();
+        let text = fault(&error, at(&value, &path));
         // A field that is missing because it was wrong has been told already.
         let field = text.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`'));
         if !field.is_some_and(|field| removed.has(&original, field)) {
-            faults.push(Error::config(pointer(&original), in_words_of_json(&text)));
+            faults.push(Error::config(pointer(&original), text));
         }
         if faults.len() >= MOST_FAULTS || !remove(&mut value, &path) {
             let mut all = Faults::default();
@@ -171,11 +175,27 @@ fn long_way<T: DeserializeOwned>(mut value: Value, repair: fn(&mut Value, &mut N
     }
 }
 
+/// What is wrong with `value`, in words of JSON.
+fn fault(error: &serde_json::Error, value: Option<&Value>) -> String {
+    let kind = match value {
+        // The document is good JSON: the parser wanted a string here, for the name of an enum's variant.
+        _ if error.classify() != Category::Syntax => return in_words_of_json(&place::fault(error)),
+        Some(Value::Null) => "null".to_owned(),
+        Some(Value::Bool(value)) => format!("boolean `{value}`"),
+        Some(Value::Number(value)) if value.is_f64() => format!("floating point `{value}`"),
+        Some(Value::Number(value)) => format!("integer `{value}`"),
+        Some(Value::String(value)) => format!("string {value:?}"),
+        Some(Value::Array(_)) => "array".to_owned(),
+        Some(Value::Object(_)) | None => "object".to_owned(),
+    };
+    format!("invalid type: {kind}, expected a string")
+}
+
 /// Serde names Rust's types; who writes a config.json knows JSON's.
 fn in_words_of_json(text: &str) -> String {
     let Some((found, expected)) = text.split_once(", expected ") else { return text.to_owned() };
     let expected = match expected {
-        "path string" | "string or map" | "variant identifier" => "a string",
+        "path string" | "variant identifier" => "a string",
         "a sequence" => "an array",
         "a map" => "an object",
         "u16" => "an integer from 0 to 65535",
@@ -195,81 +215,73 @@ fn in_words_of_json(text: &str) -> String {
 
 /// What has been left out of a document so far, by its original place.
 #[derive(Default)]
-struct Removed(Vec<Vec<Segment>>);
+struct Removed(Vec<Vec<Step>>);
 
 impl Removed {
     /// The original place of what is now at `path`: each element left out of an array has moved the later ones.
-    fn original(&self, path: &[Segment]) -> Vec<Segment> {
-        let mut original: Vec<Segment> = Vec::with_capacity(path.len());
+    fn original(&self, path: &[Step]) -> Vec<Step> {
+        let mut original: Vec<Step> = Vec::with_capacity(path.len());
         for segment in path {
-            let Segment::Seq { index } = segment else {
+            let Step::Element(index) = segment else {
                 original.push(segment.clone());
                 continue;
             };
             let mut gone: Vec<usize> = self.0.iter().filter_map(|place| element(place, &original)).collect();
             gone.sort_unstable();
             let index = gone.into_iter().fold(*index, |index, gone| if gone <= index { index + 1 } else { index });
-            original.push(Segment::Seq { index });
+            original.push(Step::Element(index));
         }
         original
     }
 
     /// Whether the member `field` of the object at `place` was left out.
-    fn has(&self, place: &[Segment], field: &str) -> bool {
+    fn has(&self, place: &[Step], field: &str) -> bool {
         self.0.iter().any(|gone| match gone.split_last() {
-            Some((Segment::Map { key }, parent)) => key == field && same(parent, place),
+            Some((Step::Member(key), parent)) => key == field && parent == place,
             _ => false,
         })
     }
 }
 
 /// The index of `place` in the array at `array`, if it is an element of it.
-fn element(place: &[Segment], array: &[Segment]) -> Option<usize> {
+fn element(place: &[Step], array: &[Step]) -> Option<usize> {
     match place.split_last() {
-        Some((Segment::Seq { index }, parent)) if same(parent, array) => Some(*index),
+        Some((Step::Element(index), parent)) if parent == array => Some(*index),
         _ => None,
     }
 }
 
-fn same(a: &[Segment], b: &[Segment]) -> bool {
-    pointer(a) == pointer(b)
+/// The value at `path` of the document.
+fn at<'a>(document: &'a Value, path: &[Step]) -> Option<&'a Value> {
+    path.iter().try_fold(document, |value, step| match step {
+        Step::Element(index) => value.get(*index),
+        Step::Member(key) => value.get(key),
+    })
 }
 
 /// Takes the value at `path` out of the document; false where that is the document itself.
-fn remove(document: &mut Value, path: &[Segment]) -> bool {
-    let path: Vec<&Segment> = path.iter().filter(|segment| place(segment).is_some()).collect();
+fn remove(document: &mut Value, path: &[Step]) -> bool {
     let Some((last, parents)) = path.split_last() else { return false };
-    let mut value = document;
-    for segment in parents {
-        let child = match segment {
-            Segment::Seq { index } => value.get_mut(*index),
-            Segment::Map { key } => value.get_mut(key),
-            _ => None,
-        };
-        let Some(child) = child else { return false };
-        value = child;
-    }
-    match (last, value) {
-        (Segment::Seq { index }, Value::Array(elements)) if *index < elements.len() => {
+    let parent = parents.iter().try_fold(document, |value, step| match step {
+        Step::Element(index) => value.get_mut(*index),
+        Step::Member(key) => value.get_mut(key),
+    });
+    match (last, parent) {
+        (Step::Element(index), Some(Value::Array(elements))) if *index < elements.len() => {
             elements.remove(*index);
             true
         }
-        (Segment::Map { key }, Value::Object(members)) => members.remove(key).is_some(),
+        (Step::Member(key), Some(Value::Object(members))) => members.remove(key).is_some(),
         _ => false,
     }
 }
 
-/// A segment as a reference token of RFC 6901; enum variants are no places in the document.
-fn place(segment: &Segment) -> Option<String> {
-    match segment {
-        Segment::Seq { index } => Some(index.to_string()),
-        Segment::Map { key } => Some(repair::pointer_token(key)),
-        Segment::Enum { .. } | Segment::Unknown => None,
-    }
-}
-
-fn pointer(path: &[Segment]) -> String {
-    path.iter().filter_map(place).fold(String::new(), |pointer, token| pointer + "/" + &token)
+/// The path as a JSON pointer (RFC 6901).
+fn pointer(path: &[Step]) -> String {
+    path.iter().fold(String::new(), |pointer, step| match step {
+        Step::Element(index) => format!("{pointer}/{index}"),
+        Step::Member(key) => pointer + "/" + &repair::pointer_token(key),
+    })
 }
 
 #[cfg(test)]
