@@ -27,6 +27,7 @@ pub mod host;
 mod init;
 pub mod spawn;
 
+mod json;
 mod passwd;
 pub mod sys;
 pub mod timestamp;

@@ -13,6 +13,7 @@ use super::place::{self, Step};
 use super::repair::{self, Notes};
 use super::{CONFIG, OCI_VERSION};
 use crate::error::{Error, Faults, Kind, Result};
+use crate::json;
 
 /// So many faults of one document are told; more would not be read.
 const MOST_FAULTS: usize = 32;
@@ -45,7 +46,7 @@ pub fn spec(text: &[u8]) -> Result<Read<Spec>> {
             Ok(Read { value: spec, warnings: Vec::new(), faults: Vec::new() })
         }
         _ => {
-            let value = json(text, CONFIG)?;
+            let value = object(text, CONFIG)?;
             if let Some(Value::String(given)) = value.get("ociVersion") {
                 // Before all else: what another major version means by its fields is not known.
                 version(given)?;
@@ -63,7 +64,7 @@ pub fn spec(text: &[u8]) -> Result<Read<Spec>> {
 pub fn process(text: &[u8], name: &str) -> Result<Read<Process>> {
     match plain(text) {
         Some(value) => Ok(Read { value, warnings: Vec::new(), faults: Vec::new() }),
-        None => long_way(json(text, name)?, repair::process).map(|read| in_file(read, name)),
+        None => long_way(object(text, name)?, repair::process).map(|read| in_file(read, name)),
     }
 }
 
@@ -71,15 +72,13 @@ pub fn process(text: &[u8], name: &str) -> Result<Read<Process>> {
 pub fn resources(text: &[u8], name: &str) -> Result<Read<LinuxResources>> {
     match plain::<LinuxResources>(text) {
         Some(value) if !pids_unclear(&value) => Ok(Read { value, warnings: Vec::new(), faults: Vec::new() }),
-        _ => long_way(json(text, name)?, repair::resources).map(|read| in_file(read, name)),
+        _ => long_way(object(text, name)?, repair::resources).map(|read| in_file(read, name)),
     }
 }
 
 /// The good path. Serde takes an array of values for an object too, which no document of ours is.
 fn plain<T: DeserializeOwned>(text: &[u8]) -> Option<T> {
-    // As one str: the parser then checks no string of it again, and no ignored field escapes the check.
-    let text = std::str::from_utf8(text).ok()?;
-    text.trim_start().starts_with('{').then(|| serde_json::from_str(text).ok()).flatten()
+    text.trim_ascii_start().starts_with(b"{").then(|| json::parse(text).ok()).flatten()
 }
 
 /// Faults whose pointers are into the file `name` and not into config.json.
@@ -121,13 +120,13 @@ fn version(given: &str) -> Result<()> {
 }
 
 /// Any JSON object.
-fn json(text: &[u8], name: &str) -> Result<Value> {
+fn object(text: &[u8], name: &str) -> Result<Value> {
     let refuse = |fault: String| Error::new(format!("{name} {fault}")).kind(Kind::Config);
     if let Err(error) = std::str::from_utf8(text) {
         let line = 1 + text[..error.valid_up_to()].iter().filter(|byte| **byte == b'\n').count();
         return Err(refuse(format!("is not UTF-8: byte {} in line {line}", error.valid_up_to())));
     }
-    let value: Value = serde_json::from_slice(text).map_err(|error| match error.classify() {
+    let value: Value = json::parse(text).map_err(|error| match error.classify() {
         Category::Eof if text.trim_ascii().is_empty() => refuse("is empty".to_owned()),
         Category::Eof => refuse(format!("is cut off: {}", lower(&error.to_string()))),
         _ => refuse(format!("is not JSON: {error}")),

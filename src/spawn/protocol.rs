@@ -26,6 +26,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result, Wrap};
+use crate::json;
 
 /// What the runtime tells init.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -118,8 +119,8 @@ impl Channel {
         if size == 0 {
             return Ok(None);
         }
-        let message = serde_json::from_slice(&bytes[..size])
-            .map_err(|e| Error::new(format!("a message that cannot be read: {e}")))?;
+        let message =
+            json::parse(&bytes[..size]).map_err(|e| Error::new(format!("a message that cannot be read: {e}")))?;
         Ok(Some((message, descriptor)))
     }
 }

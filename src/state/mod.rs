@@ -27,6 +27,7 @@ pub use report::State;
 
 use crate::bundle::ContainerId;
 use crate::error::{Error, Kind, Result, Wrap};
+use crate::json;
 
 /// Below the container's directory.
 const INTENT: &str = "intent.json";
@@ -224,7 +225,7 @@ impl Dir {
             let Some(bytes) = self.read(name)? else { continue };
             // Without its end it is just being written, or its writer was killed at that.
             let Some(end) = bytes.iter().position(|b| *b == b'\n') else { continue };
-            let record = serde_json::from_slice(&bytes[..end]).map_err(|error| {
+            let record = json::parse(&bytes[..end]).map_err(|error| {
                 Error::new(format!("{}/{name} is damaged: {error}", self.path.display()))
                     .hint("delete --force removes what is left of the container")
             })?;

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::{Record, Status};
 use crate::error::{Error, Result};
+use crate::json;
 
 /// The state that the runtime-spec defines.
 #[derive(Debug, Clone, Serialize)]
@@ -42,6 +43,6 @@ impl Record {
     pub fn oci_state(&self, status: Status, pid: i32) -> Result<oci_spec::runtime::State> {
         // The one place that needs them: everything else writes what is borrowed.
         let text = serde_json::to_vec(&self.state(status, Some(pid)));
-        text.and_then(|text| serde_json::from_slice(&text)).map_err(|e| Error::new(format!("encode the state: {e}")))
+        text.and_then(|text| json::parse(&text)).map_err(|e| Error::new(format!("encode the state: {e}")))
     }
 }

@@ -107,6 +107,6 @@ fn from_flags(options: &UpdateOptions) -> Result<LinuxResources> {
     let pids = group(&[("limit", signed(options.pids_limit))]);
     let block_io = group(&[("weight", options.blkio_weight.map(|weight| json!(weight)))]);
     let all = group(&[("memory", memory), ("cpu", cpu), ("pids", pids), ("blockIO", block_io)]);
-    serde_json::from_value(all.unwrap_or_else(|| json!({})))
+    crate::json::parse(all.unwrap_or_else(|| json!({})).to_string().as_bytes())
         .map_err(|e| Error::config("/linux/resources", e.to_string()))
 }

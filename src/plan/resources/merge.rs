@@ -4,6 +4,7 @@ use oci_spec::runtime::LinuxResources;
 use serde_json::Value;
 
 use crate::error::{Error, Result};
+use crate::json;
 
 /// Numbers of which a zero means "not given", as engines send them.
 const ZERO_IS_ABSENT: [(&str, &[&str]); 4] = [
@@ -37,7 +38,8 @@ pub(in crate::plan) fn merge(
             touched.insert("unified".to_owned(), unified.clone());
         }
     }
-    Ok((serde_json::from_value(merged).map_err(broken)?, serde_json::from_value(touched).map_err(broken)?))
+    let resources = |value: Value| json::parse(value.to_string().as_bytes()).map_err(broken);
+    Ok((resources(merged)?, resources(touched)?))
 }
 
 /// What came from this model can be put into it again; only a fault of the model's own could end here.
