@@ -20,7 +20,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
-    SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
+    SendFlags, SocketFlags, SocketType, recv, recvmsg, sendmsg, socketpair,
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -48,9 +48,6 @@ pub enum Report {
     Listening,
     Failed(Box<Error>),
 }
-
-/// A message is small: what is longest is an error with its steps.
-const LONGEST: usize = 64 * 1024;
 
 /// One end of the conversation.
 #[derive(Debug)]
@@ -99,26 +96,26 @@ impl Channel {
 
     /// Waits for one message and the descriptor that may come with it; `None` at the end of file.
     pub fn receive_with<M: DeserializeOwned>(&self) -> Result<Option<(M, Option<OwnedFd>)>> {
-        let mut bytes = vec![0u8; LONGEST];
+        // Its length first (recv(2): MSG_PEEK, MSG_TRUNC), so that no buffer for the longest error costs memory.
+        let peek = || retry(|| recv(&self.0, &mut [0u8; 0][..], RecvFlags::PEEK | RecvFlags::TRUNC));
+        let length = match peek() {
+            // The other end died with a message of ours unread. That is told once, and before what it said last.
+            Err(Errno::CONNRESET) => peek(),
+            length => length,
+        };
+        let mut bytes = match length.wrap("recv(socket pair, MSG_PEEK)")? {
+            (_, 0) => return Ok(None),
+            (_, length) => vec![0u8; length],
+        };
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
-        let received = retry(|| {
-            let mut receive =
-                || recvmsg(&self.0, &mut [IoSliceMut::new(&mut bytes)], &mut control, RecvFlags::CMSG_CLOEXEC);
-            match receive() {
-                // The other end died with a message of ours unread. That is told once, and before what it said last.
-                Err(Errno::CONNRESET) => receive(),
-                received => received,
-            }
-        });
+        let received =
+            retry(|| recvmsg(&self.0, &mut [IoSliceMut::new(&mut bytes)], &mut control, RecvFlags::CMSG_CLOEXEC));
         let size = received.wrap("recvmsg(socket pair)")?.bytes;
         let descriptor = control.drain().find_map(|message| match message {
             RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
             _ => None,
         });
-        if size == 0 {
-            return Ok(None);
-        }
         let message =
             json::parse(&bytes[..size]).map_err(|e| Error::new(format!("a message that cannot be read: {e}")))?;
         Ok(Some((message, descriptor)))
@@ -187,7 +184,8 @@ mod tests {
     #[test]
     fn errors_cross_as_data() {
         let (one, other) = Channel::pair().unwrap();
-        let error = Error::config("/mounts/0", "no").and(Error::sys("mount", libc::EPERM));
+        // With a step that is longer than any buffer that one would lay out beforehand.
+        let error = Error::config("/mounts/0", "no").and(Error::sys("x".repeat(100_000), libc::EPERM));
         one.send(&Report::Failed(Box::new(error.clone()))).unwrap();
         assert_eq!(other.receive::<Report>().unwrap(), Some(Report::Failed(Box::new(error))));
     }
