@@ -21,7 +21,7 @@ tests![
     delete_by_pattern,
     kill_by_pattern,
     config_flag_names_another_file,
-    systemd_cgroup_is_refused_until_it_is_there,
+    systemd_cgroup_needs_a_running_systemd,
     debug_goes_to_the_log,
     fuzzed_command_lines_never_panic,
     fuzzed_flags_of_every_command_never_panic,
@@ -186,7 +186,7 @@ fn config_flag_names_another_file() {
     assert_eq!(container.run_with(["-f", config.to_str().unwrap()]).ok().stdout, "from another file\n");
 }
 
-fn systemd_cgroup_is_refused_until_it_is_there() {
+fn systemd_cgroup_needs_a_running_systemd() {
     ours_only("the peers have it");
     let container = Container::new(Bundle::new());
     let output = call_in(&container.root)
@@ -194,8 +194,12 @@ fn systemd_cgroup_is_refused_until_it_is_there() {
         .arg(&container.bundle.dir)
         .arg(&container.id)
         .run();
-    // Once it is there, it needs a running systemd, which the machine of the tests has not.
-    output.fails().says("systemd");
+    if std::path::Path::new("/run/systemd/system").exists() {
+        // A virtual machine, which integration/vm/systemd-scope knows more of.
+        output.ok();
+        return;
+    }
+    output.fails().says("no systemd bus at ").says("use --cgroup-manager cgroupfs");
     container.assert_gone();
 }
 

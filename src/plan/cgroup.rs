@@ -44,7 +44,7 @@ pub struct Request<'a> {
     pub id: &'a str,
     /// Ids are unique only within one state directory: another than the default one goes into a default path.
     pub state_root: &'a Path,
-    /// `linux.cgroupsPath`.
+    /// `linux.cgroupsPath`; once `plan::scope` has resolved it, the scope's control group.
     pub cgroups_path: Option<&'a Path>,
     pub driver: Driver,
     pub authority: Authority,

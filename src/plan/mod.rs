@@ -28,6 +28,7 @@ mod process;
 mod report;
 pub(crate) mod resources;
 mod scheduling;
+pub mod scope;
 mod sysctl;
 
 use std::ffi::CString;

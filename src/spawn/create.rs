@@ -14,6 +14,7 @@ use super::{descriptors, sources};
 use crate::error::{Error, Result, Wrap};
 use crate::host::cgroup::{Cgroup, Unified};
 use crate::host::hooks::{self, Surroundings};
+use crate::host::scope::{Kept, Planned};
 use crate::host::{console, id_maps, net_devices, resctrl, seccomp_agent};
 use crate::init::{self, JoinCgroup, Keyring, Setup, Shared};
 use crate::plan::cgroup::CgroupPlan;
@@ -31,6 +32,8 @@ pub struct Request<'a> {
     pub plan: &'a Plan,
     /// `None` for `--cgroup-manager disabled`.
     pub cgroup: Option<CgroupPlan>,
+    /// What systemd is to start around init, where it makes the cgroup.
+    pub scope: Option<Planned>,
     pub record: Record,
     /// The text of config.json, of which a copy is kept.
     pub config: &'a [u8],
@@ -80,7 +83,7 @@ pub fn create(request: Request<'_>) -> Result<Created> {
     let pidfd_socket =
         request.pidfd_socket.as_deref().map(|path| console::connect("--pidfd-socket", path)).transpose()?;
     let dir = request.store.claim(&request.record.id)?;
-    let mut making = Making { dir, cgroup: None, child: None, lent: Vec::new(), resctrl: None };
+    let mut making = Making { dir, cgroup: None, scope: None, child: None, lent: Vec::new(), resctrl: None };
     match making.make(request, console, pidfd_socket) {
         Ok((channel, record, terminal)) => {
             let Making { dir, cgroup, child, .. } = making;
@@ -97,6 +100,8 @@ pub fn create(request: Request<'_>) -> Result<Created> {
 struct Making {
     dir: Dir,
     cgroup: Option<Cgroup>,
+    /// Of which the cgroup is.
+    scope: Option<Kept>,
     child: Option<Child>,
     /// Network devices that are in the container, or on their way.
     lent: Vec<Lent>,
@@ -110,12 +115,12 @@ impl Making {
         console: Option<OwnedFd>,
         pidfd_socket: Option<OwnedFd>,
     ) -> Result<(Channel, Record, Option<OwnedFd>)> {
-        let Request { plan, cgroup, mut record, .. } = request;
+        let Request { plan, cgroup, scope, mut record, .. } = request;
         if !plan.net_devices.is_empty() {
             // Before they are moved: a `delete --force` then finds them.
             record.net_devices = net_devices::look(&plan.net_devices)?;
         }
-        self.write_intent(&mut record, cgroup, request.config)?;
+        let cgroup = self.write_intent(&mut record, cgroup, request.config)?;
         if let Some(rdt) = &plan.intel_rdt {
             resctrl::make(rdt)?;
             self.resctrl = Some(rdt.groups.clone());
@@ -152,6 +157,9 @@ impl Making {
             Birth::Runtime(child) => self.child = Some(child),
         }
         drop((inside, listener, console));
+        if let (Some(scope), Some(cgroup)) = (scope, cgroup) {
+            self.start_scope(scope, &cgroup, &mut record)?;
+        }
         let terminal = self.converse(plan, &mut record, &channel, unified, &sources)?;
         if let (Some(socket), Some(child)) = (pidfd_socket, &self.child) {
             console::send_pidfd(&socket, &child.pidfd)?;
@@ -159,16 +167,38 @@ impl Making {
         Ok((channel, record, terminal))
     }
 
-    /// Writes down what is about to be made, and makes the cgroup, limits and all.
-    fn write_intent(&mut self, record: &mut Record, cgroup: Option<CgroupPlan>, config: &[u8]) -> Result<()> {
+    /// Writes down what is about to be made, and makes the cgroup, limits and all. The plan is given back where systemd
+    /// makes it, which needs a process for it first.
+    fn write_intent(
+        &mut self,
+        record: &mut Record,
+        cgroup: Option<CgroupPlan>,
+        config: &[u8],
+    ) -> Result<Option<CgroupPlan>> {
         let Some(mut plan) = cgroup else {
-            return self.dir.write_intent(record, config);
+            return self.dir.write_intent(record, config).map(|()| None);
         };
         Cgroup::foresee(&mut plan);
         record.cgroup = Some(plan.membership.clone());
         self.dir.write_intent(record, config)?;
+        if record.scope.is_some() {
+            return Ok(Some(plan));
+        }
         let cgroup = self.cgroup.insert(Cgroup::create(&plan).wrap("make the cgroup")?);
         cgroup.apply(&plan).wrap("set the limits of the cgroup")?;
+        record.cgroup = Some(cgroup.membership().clone());
+        Ok(None)
+    }
+
+    /// Has systemd take init, which waits for [`Order::Go`], into a scope, and sets the limits.
+    fn start_scope(&mut self, scope: Planned, plan: &CgroupPlan, record: &mut Record) -> Result<()> {
+        let Some(child) = &self.child else { return Err(Error::new("init was not made")) };
+        let init = pid_of(child)?;
+        self.scope = Some(scope.start(init)?);
+        // All that may be there from here on, for the unwinding.
+        self.cgroup = Some(Cgroup::open(plan.membership.clone()));
+        let cgroup = self.cgroup.insert(Cgroup::around(plan, init).wrap("make the cgroup")?);
+        cgroup.apply(plan).wrap("set the limits of the cgroup")?;
         record.cgroup = Some(cgroup.membership().clone());
         Ok(())
     }
@@ -218,7 +248,7 @@ impl Making {
             id_maps::write(child.pid, maps)?;
             sources::map_by_container(plan, sources, child)?;
         }
-        if let (Some(cgroup), false) = (&self.cgroup, plan.namespaces.user.is_host()) {
+        if let (Some(cgroup), None, false) = (&self.cgroup, &self.scope, plan.namespaces.user.is_host()) {
             cgroup.join(pid_of(child)?, unified).wrap("join the cgroup")?;
         }
         if let Some(process) = &plan.process {
@@ -280,7 +310,10 @@ impl Making {
             }
         }
         if let Some(cgroup) = self.cgroup {
-            undo(cgroup.destroy());
+            undo(match &self.scope {
+                Some(scope) => scope.destroy(&cgroup),
+                None => cgroup.destroy(),
+            });
         }
         for failure in self.resctrl.iter().flat_map(resctrl::remove) {
             undo(Err(failure));
@@ -388,8 +421,9 @@ impl Created {
 
     /// Takes everything back.
     pub fn unwind(self, error: Error) -> Error {
-        let Record { net_devices: lent, resctrl, .. } = self.record;
-        Making { dir: self.dir, cgroup: self.cgroup, child: Some(self.child), lent, resctrl }.unwind(error)
+        let Self { dir, cgroup, child, record, .. } = self;
+        let Record { scope, net_devices: lent, resctrl, .. } = record;
+        Making { dir, cgroup, scope, child: Some(child), lent, resctrl }.unwind(error)
     }
 }
 

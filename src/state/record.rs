@@ -7,6 +7,7 @@ use oci_spec::runtime::LinuxResources;
 use serde::{Deserialize, Serialize};
 
 use super::process::{Identity, Life};
+use crate::host::scope::Kept;
 use crate::plan::cgroup::Membership;
 use crate::plan::intel_rdt::ResctrlGroups;
 use crate::plan::net_devices::Lent;
@@ -33,6 +34,9 @@ pub struct Record {
     pub init: Option<Identity>,
     /// Where its cgroup is; absent without one.
     pub cgroup: Option<Membership>,
+    /// The systemd scope that the cgroup is of; absent where systemd did not make it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scope: Option<Kept>,
     /// The limits in force, once an update made others of those of config.json.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<LinuxResources>,

@@ -33,7 +33,7 @@ pub(super) fn destroy(dir: &Dir, record: &Record) -> Result<()> {
     let mut failures = Vec::new();
     if let Some(cgroup) = cgroup(record) {
         // Also where the pid namespace was shared, and init's end did not end the others.
-        failures.extend(cgroup.destroy().err());
+        failures.extend(remove_cgroup(record, &cgroup).err());
     }
     if !record.net_devices.is_empty() {
         failures.extend(net_devices::take_back(&record.net_devices, &dir.network_pin()));
@@ -51,6 +51,17 @@ pub(super) fn destroy(dir: &Dir, record: &Record) -> Result<()> {
     match failures.next() {
         None => Ok(()),
         Some(first) => Err(failures.fold(first, Error::and)),
+    }
+}
+
+/// By who made it: the state record says so, never the flags of the command.
+fn remove_cgroup(record: &Record, cgroup: &Cgroup) -> Result<()> {
+    match (&record.scope, record.init) {
+        (None, _) => cgroup.destroy(),
+        (Some(scope), Some(_)) => scope.destroy(cgroup),
+        // `create` was killed, and init with it: a scope that it had started ends by itself, and a live one of this name
+        // is somebody else's.
+        (Some(_), None) => cgroup.remove(),
     }
 }
 

@@ -1,5 +1,6 @@
 //! `create`: bundle → plan → a container that waits for `start`. Shares all but the end with `run`.
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use super::Context;
@@ -8,6 +9,8 @@ use crate::cli::{CgroupManager, CreateOptions};
 use crate::error::{Error, Kind, Result};
 use crate::host::cgroup::layout::Layout;
 use crate::host::notify_socket;
+use crate::host::scope::{self, Planned};
+use crate::host::systemd::Systemd;
 use crate::plan::cgroup::{self, CgroupPlan, Driver};
 use crate::plan::cgroup_owner;
 use crate::plan::{self, CgroupTree, Host, Namespace, NamespaceKind, Plan, RootChange, Terminal};
@@ -38,6 +41,7 @@ pub(super) struct Prepared {
     pub(super) plan: Plan,
     bundle: Bundle,
     cgroup: Option<CgroupPlan>,
+    scope: Option<Planned>,
     inherited: u32,
 }
 
@@ -46,11 +50,12 @@ pub(super) struct Decided {
     pub(super) plan: Plan,
     bundle: Bundle,
     cgroup: Option<CgroupPlan>,
+    scope: Option<Planned>,
 }
 
 /// Reads the bundle and decides everything, or says all that is wrong.
 pub(super) fn prepare(context: &Context, options: &CreateOptions, inherited: Inherited) -> Result<Prepared> {
-    let Decided { mut plan, bundle, cgroup } = decide(context, options)?;
+    let Decided { mut plan, bundle, cgroup, scope } = decide(context, options)?;
     for warning in &plan.warnings {
         log::warn!("{warning}");
     }
@@ -58,7 +63,7 @@ pub(super) fn prepare(context: &Context, options: &CreateOptions, inherited: Inh
         process.env.extend(inherited.env);
     }
     notify_socket::forward(&mut plan)?;
-    Ok(Prepared { plan, bundle, cgroup, inherited: inherited.count })
+    Ok(Prepared { plan, bundle, cgroup, scope, inherited: inherited.count })
 }
 
 /// All of [`prepare`] that depends on the bundle and the host alone.
@@ -68,7 +73,7 @@ pub(super) fn decide(context: &Context, options: &CreateOptions) -> Result<Decid
     let layout = Layout::detect()?;
     let cgroup = plan_cgroup(context, id.as_str(), &bundle, &layout);
     let tree = match &cgroup {
-        Ok(Some(cgroup)) => CgroupTree::of(&layout, &cgroup.membership, context.authority),
+        Ok((Some(cgroup), _)) => CgroupTree::of(&layout, &cgroup.membership, context.authority),
         _ => CgroupTree::outside(&layout),
     };
     let root_change = if options.no_pivot { RootChange::Move } else { RootChange::Pivot };
@@ -76,16 +81,16 @@ pub(super) fn decide(context: &Context, options: &CreateOptions) -> Result<Decid
     let plan = plan::build(&request, &bundle, &Host::here());
     // Both are told at once.
     match (plan, cgroup) {
-        (Ok(plan), Ok(cgroup)) => Ok(Decided { plan, bundle, cgroup }),
+        (Ok(plan), Ok((cgroup, scope))) => Ok(Decided { plan, bundle, cgroup, scope }),
         (Err(error), Ok(_)) | (Ok(_), Err(error)) => Err(error),
         (Err(one), Err(other)) => Err(one.and(other)),
     }
 }
 
-fn plan_cgroup(context: &Context, id: &str, bundle: &Bundle, layout: &Layout) -> Result<Option<CgroupPlan>> {
-    if context.cgroup_manager == CgroupManager::Disabled {
-        return Ok(None);
-    }
+/// The cgroup, and the scope that is to hold it where systemd makes it.
+type CgroupAndScope = (Option<CgroupPlan>, Option<Planned>);
+
+fn plan_cgroup(context: &Context, id: &str, bundle: &Bundle, layout: &Layout) -> Result<CgroupAndScope> {
     let linux = bundle.config.value.linux().as_ref();
     let request = cgroup::Request {
         id,
@@ -96,7 +101,19 @@ fn plan_cgroup(context: &Context, id: &str, bundle: &Bundle, layout: &Layout) ->
         resources: linux.and_then(|linux| linux.resources().as_ref()),
         owner: cgroup_owner::owner(&bundle.config.value, layout),
     };
-    cgroup::plan(layout, &request).map(Some)
+    match context.cgroup_manager {
+        CgroupManager::Disabled => Ok((None, None)),
+        CgroupManager::Cgroupfs => Ok((Some(cgroup::plan(layout, &request)?), None)),
+        CgroupManager::Systemd => {
+            let manager = scope::manager(context.authority);
+            let systemd = Systemd::connect(manager)?;
+            let facts = systemd.facts(plan::scope::controllers(layout));
+            let none = HashMap::new();
+            let annotations = bundle.config.value.annotations().as_ref().unwrap_or(&none);
+            let (cgroup, scope) = plan::scope::plan(layout, &request, &facts, annotations)?;
+            Ok((Some(cgroup), Some(Planned { systemd, scope, manager })))
+        }
+    }
 }
 
 impl Prepared {
@@ -107,6 +124,7 @@ impl Prepared {
             store: &context.store,
             plan: &self.plan,
             cgroup: self.cgroup,
+            scope: self.scope,
             record,
             config: &self.bundle.text,
             start,
@@ -131,6 +149,7 @@ impl Prepared {
             phase: Phase::Creating,
             init: None,
             cgroup: None,
+            scope: self.scope.as_ref().map(Planned::kept),
             resources: None,
             namespaces: own_namespaces(&self.plan),
             net_devices: Vec::new(),

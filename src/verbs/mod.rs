@@ -96,11 +96,6 @@ impl Context {
             cwd: current_directory(global)?,
         };
         let root = cli::root(global, &caller)?;
-        if global.cgroup_manager == CgroupManager::Systemd {
-            return Err(Error::new("flag --systemd-cgroup: the systemd cgroup driver is not supported yet")
-                .kind(Kind::Usage)
-                .hint("leave it out, and use cgroupsPath without colons"));
-        }
         Ok(Self { store: Store::new(root), authority, cgroup_manager: global.cgroup_manager })
     }
 }

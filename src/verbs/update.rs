@@ -34,8 +34,12 @@ pub(super) fn update(context: &Context, options: &UpdateOptions) -> Result<()> {
     let cgroup = cgroup(&entry.record)
         .ok_or_else(|| Error::new("the container has no cgroup of its own, so that nothing limits it"))?;
     let old = in_force(&entry)?;
-    let plan = plan::cgroup::update(&Layout::detect()?, context.authority, &old, &change)?;
-    cgroup.update(&plan)?;
+    let layout = Layout::detect()?;
+    let plan = plan::cgroup::update(&layout, context.authority, &old, &change)?;
+    match &entry.record.scope {
+        Some(scope) => scope.update(&cgroup, &layout, &plan)?,
+        None => cgroup.update(&plan)?,
+    }
     entry.record.resources = Some(plan.resources);
     entry.dir.write_record(&entry.record)?;
     entry.record.resctrl.as_ref().map_or(Ok(()), |groups| resctrl::write_schemata(groups, &schemata))

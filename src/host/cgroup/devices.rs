@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use super::Cgroup;
 use crate::bpf;
 use crate::error::{Errno, Error, Result, Wrap};
+use crate::plan::cgroup::Driver;
 use crate::plan::device_rules::{Before, DeviceRules};
 use crate::sys::bpf::{attach_device_program, detach_device_program, load_device_program, own_device_programs};
 
@@ -13,7 +14,9 @@ const POINTER: &str = "/linux/resources/devices";
 impl Cgroup {
     /// Sets the rules of a cgroup in which nothing of the container runs yet.
     pub(super) fn set_devices(&self, rules: &DeviceRules) -> Result<()> {
-        let before = |made: usize| if made > 0 { Before::Fresh } else { Before::Unknown };
+        // systemd has set rules of its own in a scope, which are wider where it cannot say the same.
+        let systemd = self.membership.driver == Driver::Systemd;
+        let before = |made: usize| if made > 0 && !systemd { Before::Fresh } else { Before::Unknown };
         if let Some(place) = self.membership.v1("devices") {
             return self.write(&rules.v1_writes(before(place.made)));
         }
@@ -34,7 +37,11 @@ impl Cgroup {
             return Ok(());
         }
         if self.membership.v1("devices").is_some() {
-            return self.write(&new.v1_update(old));
+            // With systemd the old rules are not there any more: it has just set its view of the new ones.
+            return match self.membership.driver {
+                Driver::Cgroupfs => self.write(&new.v1_update(old)),
+                Driver::Systemd => self.set_devices(new),
+            };
         }
         match self.into_fd()? {
             Some(cgroup) => replace(cgroup, new).map_err(|e| e.at(POINTER)),

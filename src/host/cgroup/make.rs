@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use rustix::io::Errno;
+use rustix::process::Pid;
 
 use super::{controllers, exists, file, remove};
 use crate::error::{Error, Result};
@@ -40,6 +41,50 @@ pub(super) fn make(plan: &CgroupPlan) -> Result<Membership> {
         }
     }
     Ok(made)
+}
+
+/// Makes what systemd left out of a plan's directories, and moves `init` into them.
+pub(super) fn around(plan: &CgroupPlan, init: Pid) -> Result<Membership> {
+    let mut made = Membership { driver: plan.membership.driver, places: Vec::new() };
+    for place in &plan.membership.places {
+        let mut place = place.clone();
+        match around_one(plan, &mut place, init) {
+            Ok(()) => made.places.push(place),
+            Err(error) if is_denied(&error) && may_do_without(plan, &place) => {}
+            Err(error) => return Err(advise(error, plan)),
+        }
+    }
+    Ok(made)
+}
+
+fn around_one(plan: &CgroupPlan, place: &mut Place, init: Pid) -> Result<()> {
+    let pid = init.as_raw_nonzero().to_string();
+    if holds(place, &pid)? {
+        // The directory alone is the container's: the slices above it are systemd's to remove.
+        place.made = 1;
+        return if place.is_v2() { controllers::enable(place, &plan.controllers, &plan.writes) } else { Ok(()) };
+    }
+    if is_systemds(plan, place) {
+        let dir = place.dir.display();
+        return Err(Error::new(format!("systemd did not put init into {dir}")).hint(
+            "does the runtime see the same cgroups as systemd? it must not be in a cgroup namespace of its own",
+        ));
+    }
+    make_one(plan, place)?;
+    // Where it was there before and empty, an earlier scope of this name has left it.
+    place.made = place.made.max(1);
+    file::write(&place.dir.join("cgroup.procs"), &pid)
+}
+
+fn holds(place: &Place, pid: &str) -> Result<bool> {
+    let inside = file::read_if_there(&place.dir.join("cgroup.procs"))?;
+    Ok(inside.is_some_and(|pids| pids.lines().any(|line| line == pid)))
+}
+
+/// True for the hierarchy in which systemd keeps its units: the unified one, or on older hosts a named one. On those
+/// the unified one may be somebody else's.
+fn is_systemds(plan: &CgroupPlan, place: &Place) -> bool {
+    place.has("name=systemd") || place.is_v2() && plan.membership.places.len() == 1
 }
 
 /// Makes one directory, ready to be joined.

@@ -61,6 +61,12 @@ impl Cgroup {
         Ok(Self::open(make::make(plan)?))
     }
 
+    /// Completes the cgroup of a systemd scope that was started with `init` in it: moves init into the hierarchies that
+    /// systemd does not keep, whose directories are made. Nothing is undone on failure, since init is inside.
+    pub fn around(plan: &CgroupPlan, init: rustix::process::Pid) -> Result<Self> {
+        Ok(Self::open(make::around(plan, init)?))
+    }
+
     /// The cgroup of a state record.
     pub fn open(membership: Membership) -> Self {
         Self { membership, unified: OnceCell::new() }

@@ -18,7 +18,7 @@ impl Cgroup {
     }
 
     /// `checkBeforeUpdate`: v2 would kill processes to get below a lower limit (v1 refuses it by itself).
-    fn check_usage(&self, plan: &UpdatePlan) -> Result<()> {
+    pub fn check_usage(&self, plan: &UpdatePlan) -> Result<()> {
         let wanted = plan.resources.memory().and_then(|m| m.check_before_update()) == Some(true);
         let Some(place) = self.membership.v2().filter(|_| wanted) else { return Ok(()) };
         for (limit, usage) in [("memory.max", "memory.current"), ("memory.swap.max", "memory.swap.current")] {

@@ -1,0 +1,76 @@
+//! The container's scope and its cgroup together: started around init, changed and ended.
+//!
+//! A planned [`Scope`] enters, or what the state record keeps of it ([`Kept`]), with the [`Cgroup`] that is its own; units
+//! of systemd leave. Runs in the runtime's process with the caller's privilege, on a connection to systemd that
+//! is opened for the one command.
+
+use rustix::process::Pid;
+use serde::{Deserialize, Serialize};
+
+use super::cgroup::Cgroup;
+use super::cgroup::layout::Layout;
+use super::systemd::unit::Unit;
+use super::systemd::{Manager, Scope, Systemd};
+use crate::error::{Error, Faults, Result, Wrap};
+use crate::plan::cgroup::{Authority, UpdatePlan};
+use crate::plan::scope;
+
+/// A scope as later commands find it again, whatever their flags.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kept {
+    pub unit: Unit,
+    pub manager: Manager,
+}
+
+/// A planned scope, and the open connection over which it was planned and will be started. Init does not inherit that
+/// one: it closes all descriptors that it was not promised (`spawn::descriptors`).
+pub struct Planned {
+    pub systemd: Systemd,
+    pub scope: Scope,
+    pub manager: Manager,
+}
+
+/// The manager that takes orders from somebody with this authority.
+pub fn manager(authority: Authority) -> Manager {
+    match authority {
+        Authority::Root => Manager::System,
+        Authority::Rootless => Manager::User,
+    }
+}
+
+impl Planned {
+    /// What the state record has to keep.
+    pub fn kept(&self) -> Kept {
+        Kept { unit: self.scope.unit.clone(), manager: self.manager }
+    }
+
+    /// Starts the scope with `init` in it. On an error nothing is ours to undo: a unit of this name may be somebody
+    /// else's, and one that comes too late ends by itself once init has.
+    pub fn start(mut self, init: Pid) -> Result<Kept> {
+        let pid = u32::try_from(init.as_raw_nonzero().get()).map_err(|_| Error::new("init has a negative pid"))?;
+        self.systemd.start_scope(&self.scope, pid).wrap("make the cgroup")?;
+        Ok(self.kept())
+    }
+}
+
+impl Kept {
+    /// Carries out an update: systemd's view first, for its units are coarser than the files, which have the last word.
+    pub fn update(&self, cgroup: &Cgroup, layout: &Layout, plan: &UpdatePlan) -> Result<()> {
+        cgroup.check_usage(plan)?;
+        let mut systemd = Systemd::connect(self.manager)?;
+        let properties = scope::changes(&systemd.facts(scope::controllers(layout)), plan)?;
+        systemd.set_properties(&self.unit.name, &properties)?;
+        cgroup.update(plan)
+    }
+
+    /// Kills what is left of the container's processes, ends the scope, and removes what of the cgroup systemd did not.
+    /// Goes on after a failure, and tells all.
+    pub fn destroy(&self, cgroup: &Cgroup) -> Result<()> {
+        let mut faults = Faults::default();
+        // Before systemd is asked, which would be gentle: SIGTERM first, and then it waits.
+        faults.take(cgroup.kill(libc::SIGKILL));
+        faults.take(Systemd::connect(self.manager).and_then(|mut systemd| systemd.stop_scope(&self.unit.name)));
+        faults.take(cgroup.remove());
+        faults.into_result(())
+    }
+}
