@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::Access;
 
-use super::cgroup::{Authority, Membership};
+use super::cgroup::{Authority, Driver, Membership};
 use super::{CgroupTree, CgroupV1Mount};
 use crate::host::cgroup::layout::{Hierarchy, Layout};
 
@@ -15,7 +15,9 @@ impl CgroupTree {
         let place = |hierarchy: &Hierarchy| {
             let place = membership.places.iter().find(|place| place.controllers == hierarchy.controllers)?;
             let made = || place.dir.parent().is_some_and(|parent| rustix::fs::access(parent, Access::WRITE_OK).is_ok());
-            (authority == Authority::Root || made()).then(|| place.dir.clone())
+            // systemd needs nothing of us: its scope may be the first of a slice that is not there yet.
+            let by_systemd = || membership.driver == Driver::Systemd && place.is_v2();
+            (authority == Authority::Root || by_systemd() || made()).then(|| place.dir.clone())
         };
         Self::with(layout, place)
     }
@@ -77,6 +79,19 @@ mod tests {
         assert_eq!(facts[0], ("cpu,cpuacct", "cgroup", "cpu,cpuacct", "cpu cpuacct".into()));
         assert!(facts.contains(&("systemd", "cgroup", "none,name=systemd", String::new())), "{facts:?}");
         assert!(facts.contains(&("unified", "cgroup2", "", String::new())), "{facts:?}");
+    }
+
+    #[test]
+    fn a_users_scope_is_shown_before_systemd_has_made_its_slice() {
+        let layout =
+            Layout::parse(b"34 31 0:31 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n", b"0::/user.slice/shell\n").unwrap();
+        let of = |driver| {
+            let (mount, dir) = ("/sys/fs/cgroup".into(), "/sys/fs/cgroup/not-yet.slice/c.scope".into());
+            let place = crate::plan::cgroup::Place { controllers: String::new(), mount, dir, made: 0 };
+            CgroupTree::of(&layout, &Membership { driver, places: vec![place] }, Authority::Rootless)
+        };
+        assert_eq!(of(Driver::Systemd), CgroupTree::V2("/sys/fs/cgroup/not-yet.slice/c.scope".into()));
+        assert_eq!(of(Driver::Cgroupfs), CgroupTree::V2("/sys/fs/cgroup/user.slice/shell".into()));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use rustix::thread::{UnshareFlags, unshare_unsafe};
 
 use super::layout::{Layout, Mode};
 use super::{Cgroup, Unified};
-use crate::plan::cgroup::{Authority, CgroupPlan, Driver, Request, plan};
+use crate::plan::cgroup::{Authority, CgroupPlan, Driver, Place, Request, plan};
 
 /// What a test sees of the host's hierarchies.
 #[derive(Debug, Clone, Copy)]
@@ -98,6 +98,59 @@ impl Drop for Removed {
             let _ = (self.0.kill(libc::SIGKILL), self.0.remove());
         }
     }
+}
+
+/// A container whose scope systemd (this test) has started in the hierarchies for which `by_systemd` holds.
+fn scope_around(layout: &Layout, name: &str, by_systemd: impl Fn(&Place) -> bool) -> (CgroupPlan, Shell, Removed) {
+    let mut plan = planned(layout, &format!("{}/c.scope", path(name)), r#"{"pids":{"limit":7}}"#);
+    plan.membership.driver = Driver::Systemd;
+    Cgroup::foresee(&mut plan);
+    let shell = Shell::spawn("read _");
+    for place in plan.membership.places.iter().filter(|place| by_systemd(place)) {
+        std::fs::create_dir_all(&place.dir).unwrap();
+        std::fs::write(place.dir.join("cgroup.procs"), shell.pid().as_raw_nonzero().to_string()).unwrap();
+    }
+    let removed = Removed(Cgroup::open(plan.membership.clone()));
+    (plan, shell, removed)
+}
+
+#[test]
+fn what_systemd_leaves_out_of_a_scope_is_made_around_init() {
+    seen(View::Native, |layout| {
+        let by_systemd = |place: &Place| place.is_v2() || place.has("name=systemd") || place.has("memory");
+        let (plan, shell, removed) = scope_around(layout, "scope", by_systemd);
+        let cgroup = Cgroup::around(&plan, shell.pid()).unwrap();
+        cgroup.apply(&plan).unwrap();
+        for place in &cgroup.membership().places {
+            assert_eq!(in_cgroup(shell.pid(), &place.controllers), format!("{}/c.scope", path("scope")));
+            // systemd's slices stay systemd's.
+            assert_eq!(place.made, if by_systemd(place) { 1 } else { 2 }, "{place:?}");
+        }
+        let limit = match cgroup.membership().v1("pids") {
+            Some(place) => std::fs::read_to_string(place.dir.join("pids.max")).unwrap(),
+            None => "7\n".to_owned(),
+        };
+        assert_eq!(limit, "7\n");
+        drop(shell);
+        cgroup.destroy().unwrap();
+        for place in &cgroup.membership().places {
+            assert!(!place.dir.exists(), "{place:?}");
+        }
+        removed.0.remove().unwrap();
+        assert!(plan.membership.places.iter().all(|place| !place.dir.parent().unwrap().exists()));
+    });
+}
+
+#[test]
+fn a_scope_that_init_is_not_in_is_refused() {
+    seen(View::V2, |layout| {
+        let mut plan = planned(layout, &format!("{}/c.scope", path("elsewhere")), "{}");
+        plan.membership.driver = Driver::Systemd;
+        let shell = Shell::spawn("read _");
+        let error = Cgroup::around(&plan, shell.pid()).unwrap_err();
+        assert!(error.to_string().contains("systemd did not put init into"), "{error}");
+        assert!(!plan.membership.places[0].dir.exists());
+    });
 }
 
 fn in_cgroup(pid: Pid, controllers: &str) -> String {
