@@ -228,10 +228,11 @@ impl DeviceRules {
         }
     }
 
-    /// Lets each rule say all that holds for its devices, and drops what a wider one says already.
+    /// Lets each rule say what may be read and written of its devices, and drops what a wider one says already.
     ///
-    /// The kernel's controller wants one exception that has all of the wanted access: with `c *:* m` and `c 1:3 rw`,
-    /// the latter has to be `c 1:3 rwm`.
+    /// The kernel's controller wants one exception that has all of the wanted access: with `c 1:* r` and `c 1:3 w`,
+    /// the latter has to be `c 1:3 rw`. A node is made apart from being opened (mknod(2)): for that, the rule that
+    /// allows it is enough, and the others stay as they were given.
     fn simplify(&mut self) {
         // A hole in a rule that went later is none.
         let all = self.rules.clone();
@@ -243,7 +244,8 @@ impl DeviceRules {
         for at in 0..self.rules.len() {
             let own = self.rules[at].devices;
             let wider = self.rules.iter().filter(|other| other.devices.cover(&own));
-            self.rules[at].access.0 = wider.fold(0, |bits, other| bits | other.access.0);
+            let opened = wider.fold(0, |bits, other| bits | other.access.0 & !Access::MKNOD.0);
+            self.rules[at].access.0 |= opened;
         }
         let all = std::mem::take(&mut self.rules);
         let redundant = |rule: &Rule| {
@@ -370,13 +372,22 @@ mod tests {
     }
 
     #[test]
-    fn a_device_of_the_config_is_allowed_and_can_be_made() {
+    fn a_device_of_the_config_is_allowed_as_it_is_given() {
         let fuse = rules(
             r#"[{"allow":false,"access":"rwm"},{"allow":true,"type":"c","major":10,"minor":229,"access":"r"},
                 {"allow":true,"type":"c","major":10,"minor":229,"access":"w"}]"#,
         )
         .unwrap();
-        assert_eq!(lines(&fuse, Before::Fresh)[1], "allow c 10:229 rwm");
+        assert_eq!(lines(&fuse, Before::Fresh)[1], "allow c 10:229 rw");
+    }
+
+    #[test]
+    fn an_open_for_both_finds_one_rule_with_both() {
+        let narrow = rules(
+            r#"[{"allow":true,"type":"b","major":8,"access":"r"},{"allow":true,"type":"b","major":8,"minor":1,"access":"w"}]"#,
+        )
+        .unwrap();
+        assert_eq!(lines(&narrow, Before::Fresh)[1..3], ["allow b 8:* r", "allow b 8:1 rw"]);
     }
 
     #[test]
@@ -394,8 +405,8 @@ mod tests {
         let wide = rules(r#"[{"allow":true,"type":"c","access":"rwm"}]"#).unwrap();
         assert_eq!(lines(&wide, Before::Fresh), ["deny a", "allow c *:* rwm", "allow b *:* m"]);
         let every = rules(r#"[{"allow":true,"type":"a","major":7,"minor":-1,"access":"rw"}]"#).unwrap();
-        assert!(lines(&every, Before::Fresh).contains(&"allow b 7:* rwm".to_owned()));
-        assert!(lines(&every, Before::Fresh).contains(&"allow c 7:* rwm".to_owned()));
+        assert!(lines(&every, Before::Fresh).contains(&"allow b 7:* rw".to_owned()));
+        assert!(lines(&every, Before::Fresh).contains(&"allow c 7:* rw".to_owned()));
     }
 
     #[test]
@@ -433,7 +444,7 @@ mod tests {
         let old = rules(r#"[{"allow":true,"type":"c","major":10,"minor":1,"access":"rw"}]"#).unwrap();
         let new = rules(r#"[{"allow":true,"type":"c","major":10,"minor":2,"access":"rw"}]"#).unwrap();
         let lines: Vec<_> = new.v1_update(&old).into_iter().map(|w| format!("{} {}", w.file, w.value)).collect();
-        assert_eq!(lines, ["devices.allow c 10:2 rwm", "devices.deny c 10:1 rwm"]);
+        assert_eq!(lines, ["devices.allow c 10:2 rw", "devices.deny c 10:1 rw"]);
         assert!(new.v1_update(&new).is_empty());
     }
 }
