@@ -4,8 +4,8 @@
 //! but for the final error, which is told on stderr too, as runc does: conmon and BuildKit show what is there.
 //!
 //! The file is opened (O_APPEND, O_CREAT) when the first record is written, not before: on most runs there is none, and
-//! creating a file costs more than a namespace. So a log that cannot be opened is no error of its own unless debug or
-//! info records were asked for. Where it fails, the record goes to stderr with the reason.
+//! creating a file costs more than a namespace. That it could be is seen at once, though: its directory must be there.
+//! Where it fails later, the record goes to stderr with the reason.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -55,11 +55,15 @@ impl Journal {
 
     /// Takes all records of the process from now on.
     pub(super) fn install(&'static self) -> Result<()> {
-        if self.level > LevelFilter::Warn
-            && let Some(path) = &self.path
-        {
-            // Records will come, and who asked for them wants to know at once that they cannot be kept.
-            *self.file() = Some(open(path)?);
+        match &self.path {
+            // Records will come.
+            Some(path) if self.level > LevelFilter::Warn => *self.file() = Some(open(path)?),
+            Some(path) => {
+                let directory = path.parent().unwrap_or(path);
+                rustix::fs::access(directory, rustix::fs::Access::EXISTS)
+                    .wrap_with(|| format!("open log {}", path.display()))?;
+            }
+            None => {}
         }
         // Fails only where there is a logger already, which is this one: there is no other in the program.
         let _ = log::set_logger(self);

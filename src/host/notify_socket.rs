@@ -1,9 +1,13 @@
 //! `NOTIFY_SOCKET` (sd_notify(3)): a service manager's socket, reachable for the container's program.
 //!
 //! The directory that holds the socket cannot be shared with the container, and the manager takes messages from known
-//! processes only. So the socket itself is bound into the container, at the path by which the variable names it.
-//! Runs in the runtime's process, on the plan.
+//! processes only. So the socket itself is bound into the container, at the path by which the variable names it, and the
+//! manager is told that the program is the main process now: what it says (READY, BARRIER with its descriptor) needs no
+//! relay then. Runs in the runtime's process.
 
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::PathBuf;
 
 use crate::error::{Error, Result};
@@ -34,4 +38,19 @@ pub fn forward(plan: &mut Plan) -> Result<()> {
         idmap: None,
     });
     Ok(())
+}
+
+/// Tells the manager which process is the service's main one from now on.
+pub fn tell_main_pid(pid: i32) {
+    let Some(path) = std::env::var_os("NOTIFY_SOCKET").filter(|path| !path.is_empty()) else { return };
+    let told = UnixDatagram::unbound().and_then(|socket| {
+        let message = format!("MAINPID={pid}\n");
+        match path.as_bytes().strip_prefix(b"@") {
+            Some(name) => socket.send_to_addr(message.as_bytes(), &SocketAddr::from_abstract_name(name)?),
+            None => socket.send_to(message.as_bytes(), &path),
+        }
+    });
+    if let Err(error) = told {
+        log::warn!("NOTIFY_SOCKET: {error}");
+    }
 }

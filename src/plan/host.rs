@@ -88,8 +88,12 @@ impl Host {
 
     #[cfg(test)]
     pub fn assumed(euid: u32, permitted: u64, lsm: Confinement) -> Self {
-        let profiles = Some("docker-default (enforce)
-".to_owned()).into();
+        let profiles = Some(
+            "docker-default (enforce)
+"
+            .to_owned(),
+        )
+        .into();
         let selinux = lsm.into();
         Self { euid, permitted: permitted.into(), apparmor: lsm.into(), profiles, selinux, resctrl: None.into() }
     }

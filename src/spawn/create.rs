@@ -379,15 +379,15 @@ pub(super) fn died(child: &Child) -> Error {
     }
 }
 
-/// By the runtime, which has the privilege to lower it that init in a user namespace lacks.
+/// By the runtime, which has the privilege to lower it that init in a user namespace lacks. Where config.json is silent
+/// nothing is changed (config.md, Linux Process: "the runtime MUST NOT change the value").
 pub(super) fn set_oom_score_adj(child: &Child, process: &Process) -> Result<()> {
-    // Where config.json is silent the caller's own is not passed on: 0 is what a process has that nobody touched.
-    let score = process.oom_score_adj.unwrap_or(0);
+    let Some(score) = process.oom_score_adj else { return Ok(()) };
     let path = format!("/proc/{}/oom_score_adj", child.pid);
     match std::fs::write(&path, score.to_string()) {
         Ok(()) => Ok(()),
         // Lowering needs CAP_SYS_RESOURCE (proc_pid_oom_score_adj(5)); keeping what is there does not.
-        Err(error) if process.oom_score_adj.is_none() || is_already(&path, score) => {
+        Err(error) if is_already(&path, score) => {
             log::debug!("{path} stays as it is: {error}");
             Ok(())
         }
@@ -410,7 +410,10 @@ pub(super) fn set_limits(child: &Child, process: &Process) -> Result<()> {
 impl Created {
     /// Lets the container be: it waits for `start`, and no longer ends with this process.
     pub fn release(self) -> Result<()> {
-        self.channel.send(&Order::Release)
+        match self.channel.send(&Order::Release) {
+            Ok(()) => Ok(()),
+            Err(error) => Err(self.unwind(error)),
+        }
     }
 
     /// Runs the program, and waits until it runs or could not be executed.

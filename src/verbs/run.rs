@@ -5,6 +5,7 @@ use super::create::{Ends, prepare, write_pid_file};
 use super::{Context, start};
 use crate::cli::RunOptions;
 use crate::error::Result;
+use crate::host::notify_socket;
 use crate::spawn::create::{Created, StartBy};
 use crate::spawn::descriptors::Inherited;
 use crate::spawn::foreground::{Foreground, Signals};
@@ -31,6 +32,7 @@ fn start(created: &mut Created, options: &RunOptions, signals: Option<Signals>) 
     let foreground = signals.map(|signals| Foreground::new(signals, terminal)).transpose()?;
     write_pid_file(options.create.pid_file.as_deref(), created.child.pid)?;
     created.start()?;
+    notify_socket::tell_main_pid(created.child.pid);
     start::poststart(&created.record, created.child.pid);
     Ok(foreground)
 }

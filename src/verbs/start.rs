@@ -5,6 +5,7 @@ use super::container::status;
 use crate::cli::StartOptions;
 use crate::error::{Error, Result};
 use crate::host::hooks::{self, Surroundings};
+use crate::host::notify_socket;
 use crate::spawn::create;
 use crate::state::{Lock, Record, Status};
 
@@ -23,6 +24,7 @@ pub(super) fn start(context: &Context, options: &StartOptions) -> Result<()> {
     create::start(&entry.dir, &entry.record)?;
     entry.dir.remove_start_socket()?;
     if let Some(init) = entry.record.init {
+        notify_socket::tell_main_pid(init.pid);
         poststart(&entry.record, init.pid);
     }
     Ok(())
