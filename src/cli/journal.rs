@@ -32,12 +32,6 @@ pub(super) struct Journal {
 
 static JOURNAL: OnceLock<Journal> = OnceLock::new();
 
-/// Ends all logging of the calling process. Init does this first of all: its stderr is the container's, and a path
-/// would be looked up inside the container.
-pub fn silence() {
-    log::set_max_level(LevelFilter::Off);
-}
-
 /// The journal of this process, made with the first caller's options.
 pub(super) fn of_process(global: &GlobalOptions) -> &'static Journal {
     JOURNAL.get_or_init(|| Journal::new(global))

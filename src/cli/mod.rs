@@ -23,7 +23,6 @@ use crate::error::{Error, Kind, Result, Wrap};
 use scan::{FlagsEnd, Given};
 use table::{GLOBAL, HELP, Operands, Verb};
 
-pub use journal::silence;
 pub use options::*;
 pub use root::{Caller, root};
 pub use tree::tree;

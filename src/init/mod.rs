@@ -131,6 +131,8 @@ struct Born {
 
 impl Born {
     fn new(shared: &Shared<'_>, cgroup: JoinCgroup<'_>, process: Option<&Process>) -> Result<Self> {
+        // Its standard error is the container's, and the path of a log would be looked up inside the container.
+        log::set_max_level(log::LevelFilter::Off);
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).wrap("prctl(PR_SET_PDEATHSIG)")?;
         // Where the runtime died before the line above, the channel is at its end, and the first receive says so.
         sys::signal::reset();
