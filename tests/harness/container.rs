@@ -120,7 +120,11 @@ impl Container {
 
     #[track_caller]
     pub fn wait_status(&self, status: &str) {
-        wait_until(&format!("the container is {status}"), || self.status() == status);
+        // What an exec brought in and was left to us has to be collected, or its pid namespace cannot end.
+        wait_until(&format!("the container is {status}"), || {
+            super::reaper::collect();
+            self.status() == status
+        });
     }
 
     /// Waits until the program has ended.
