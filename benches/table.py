@@ -141,7 +141,8 @@ class Bench:
 
 
 def cgroups(name):
-    return glob.glob(f"/sys/fs/cgroup/{name}") + glob.glob(f"/sys/fs/cgroup/*/{name}")
+    """Directories: a cgroup has files of its own too."""
+    return [d for where in ("", "*/") for d in glob.glob(f"/sys/fs/cgroup/{where}{name}") if os.path.isdir(d)]
 
 
 def data(name):
