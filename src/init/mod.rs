@@ -25,7 +25,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::process::Signal;
-use rustix::thread::{LinkNameSpaceType, ThreadNameSpaceType};
+use rustix::thread::ThreadNameSpaceType;
 
 use crate::error::{Error, Result, Wrap};
 use crate::host::cgroup::{Cgroup, Unified};
@@ -206,7 +206,7 @@ fn enter_container(
 fn join(plan: &Plan, joins: &[NamespaceKind]) -> Result<Joined> {
     for kind in joins {
         let Namespace::Join { path, fd } = plan.namespaces.get(*kind) else { continue };
-        rustix::thread::move_into_link_name_space(fd.as_fd(), link_type(*kind))
+        sys::nsfs::enter(fd, *kind)
             .wrap_with(|| format!("setns({path:?}, {})", kind.name()))
             .wrap_with(|| format!("join the {} namespace", kind.name()))?;
     }
@@ -248,19 +248,6 @@ fn unexpected(order: Option<Order>) -> Error {
         // It died: nobody reads this, and init must end.
         None => Error::new("the runtime ended before the container was made"),
     }
-}
-
-fn link_type(kind: NamespaceKind) -> Option<LinkNameSpaceType> {
-    Some(match kind {
-        NamespaceKind::User => LinkNameSpaceType::User,
-        NamespaceKind::Mount => LinkNameSpaceType::Mount,
-        NamespaceKind::Pid => LinkNameSpaceType::ProcessID,
-        NamespaceKind::Network => LinkNameSpaceType::Network,
-        NamespaceKind::Ipc => LinkNameSpaceType::InterProcessCommunication,
-        NamespaceKind::Uts => LinkNameSpaceType::HostNameAndNISDomainName,
-        NamespaceKind::Cgroup => LinkNameSpaceType::ControlGroup,
-        NamespaceKind::Time => LinkNameSpaceType::Time,
-    })
 }
 
 fn set_names(plan: &Plan) -> Result<()> {

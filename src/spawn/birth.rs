@@ -13,7 +13,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use nix::sched::CloneFlags;
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions};
-use rustix::thread::{LinkNameSpaceType, ThreadNameSpaceType};
+use rustix::thread::ThreadNameSpaceType;
 
 use super::protocol::{Channel, Report};
 use crate::error::{Error, Result, Wrap};
@@ -138,7 +138,7 @@ impl Detour {
             match namespaces.get(kind) {
                 Namespace::Join { path, fd } if is_of_children(kind) || all && !is_apart(kind) => {
                     self.remember(kind)?;
-                    enter(kind, fd).wrap_with(|| format!("setns({path:?}, {})", kind.name()))?;
+                    sys::nsfs::enter(fd, kind).wrap_with(|| format!("setns({path:?}, {})", kind.name()))?;
                 }
                 Namespace::New if kind == NamespaceKind::Time => {
                     self.remember(kind)?;
@@ -161,24 +161,10 @@ impl Detour {
     /// Where hooks and the rest of the runtime belong.
     fn back(self) -> Result<()> {
         for (kind, own) in self.back.into_iter().rev() {
-            enter(kind, &own).wrap_with(|| format!("setns(own {} namespace)", kind.name()))?;
+            sys::nsfs::enter(&own, kind).wrap_with(|| format!("setns(own {} namespace)", kind.name()))?;
         }
         Ok(())
     }
-}
-
-fn enter(kind: NamespaceKind, fd: &OwnedFd) -> Result<(), rustix::io::Errno> {
-    let link = match kind {
-        NamespaceKind::User => LinkNameSpaceType::User,
-        NamespaceKind::Mount => LinkNameSpaceType::Mount,
-        NamespaceKind::Pid => LinkNameSpaceType::ProcessID,
-        NamespaceKind::Network => LinkNameSpaceType::Network,
-        NamespaceKind::Ipc => LinkNameSpaceType::InterProcessCommunication,
-        NamespaceKind::Uts => LinkNameSpaceType::HostNameAndNISDomainName,
-        NamespaceKind::Cgroup => LinkNameSpaceType::ControlGroup,
-        NamespaceKind::Time => LinkNameSpaceType::Time,
-    };
-    rustix::thread::move_into_link_name_space(fd.as_fd(), Some(link))
 }
 
 /// linux/sched.h; nix has no name for it.
@@ -229,7 +215,7 @@ fn born_there(user: &OwnedFd, namespaces: &Namespaces, time_offsets: &[String]) 
         .wrap("prctl(PR_SET_PDEATHSIG)")?;
     rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
         .wrap("prctl(PR_SET_DUMPABLE, 0)")?;
-    enter(NamespaceKind::User, user).wrap("setns(user namespace)")?;
+    sys::nsfs::enter(user, NamespaceKind::User).wrap("setns(user namespace)")?;
     Detour { back: Vec::new() }.go(namespaces, time_offsets)?;
     clone3(new_flags(namespaces), None, Parentage::Sibling).map_err(explain)
 }

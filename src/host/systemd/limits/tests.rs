@@ -1,3 +1,5 @@
+//! Limits of config.json in, unit properties out: tables of what each version of systemd takes.
+
 use super::super::address::Manager;
 use super::*;
 

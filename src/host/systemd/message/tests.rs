@@ -1,3 +1,5 @@
+//! Whole D-Bus messages: round trips, and bytes that no bus would send.
+
 use proptest::prelude::*;
 
 use super::super::wire::tests::any_value;

@@ -1,3 +1,5 @@
+//! The wire format of D-Bus: values there and back, and their bounds.
+
 use proptest::prelude::*;
 
 use super::*;
