@@ -16,10 +16,6 @@ pub fn prepare() {
     if asked.is_err() || watched.iter().any(|fd| fd.revents().contains(PollFlags::NVAL)) {
         open_standard();
     }
-    // One step of the heap's growth is enough for most commands: not a system call for each 132 KiB (mallopt(3)).
-    const STEP: libc::c_int = 1 << 20;
-    // SAFETY: mallopt only sets numbers, in a process of one thread.
-    unsafe { libc::mallopt(libc::M_TOP_PAD, STEP) };
     // SAFETY: SIG_IGN runs no code of ours.
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
 }

@@ -12,6 +12,7 @@ pub mod descriptor;
 pub mod entry;
 pub mod errno;
 pub mod exec;
+mod heap;
 pub mod keyring;
 pub mod memory_policy;
 pub mod mount;
