@@ -6,7 +6,7 @@
 //!
 //! Runs in init, before the root changes; for exec, in the container's mount namespace.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{Mode, OFlags, ResolveFlags, makedev};
@@ -114,4 +114,27 @@ fn verify(master: &OwnedFd) -> Result<()> {
 pub(super) fn name(master: &OwnedFd) -> Result<String> {
     let name = rustix::pty::ptsname(master.as_fd(), Vec::new()).wrap("ioctl(TIOCGPTN)")?;
     Ok(name.to_string_lossy().into_owned())
+}
+
+/// Standard input, output and error belong to the program's user, so that /dev/stdout can be opened again by it.
+pub(super) fn give_stdio_to(uid: u32) -> Result<()> {
+    if uid == 0 {
+        // Ours already, or of a file that the caller did not mean to give away.
+        return Ok(());
+    }
+    let owner = rustix::fs::Uid::from_raw(uid);
+    let stdio = [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()];
+    for descriptor in stdio {
+        let Ok(status) = rustix::fs::fstat(descriptor) else { continue };
+        let null = rustix::fs::makedev(1, 3);
+        if status.st_uid == uid || status.st_rdev == null {
+            continue;
+        }
+        match rustix::fs::fchown(descriptor, Some(owner), None) {
+            // Not ours to give (a user namespace, a read-only file system, another owner): it works without.
+            Ok(()) | Err(rustix::io::Errno::PERM | rustix::io::Errno::INVAL | rustix::io::Errno::ROFS) => {}
+            Err(errno) => return Err(Error::sys(format!("fchown({}, {uid})", descriptor.as_raw_fd()), errno)),
+        }
+    }
+    Ok(())
 }

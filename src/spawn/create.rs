@@ -404,7 +404,7 @@ fn is_already(path: &str, score: i32) -> bool {
 /// By the runtime, for a process in a user namespace, which may raise no hard limit. While it still has the runtime's
 /// user id: over another user's process even root needs CAP_SYS_RESOURCE (prlimit(2)).
 pub(super) fn set_limits(child: &Child, process: &Process) -> Result<()> {
-    init::set_limits(child.pid, process)
+    init::scheduling::set_limits(child.pid, process)
 }
 
 impl Created {

@@ -161,7 +161,7 @@ fn shared_mounts_root(record: &Record, pid: i32, container: &OwnedFd) -> Result<
     if record.namespaces.contains(&NamespaceKind::Mount) {
         return Ok(None);
     }
-    let path = init::root_of(pid);
+    let path = PathBuf::from(format!("/proc/{pid}/root"));
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let root = rustix::fs::open(&path, flags, Mode::empty()).wrap_with(|| format!("open({path:?})"))?;
     // The pid was still its own: a pidfd does not keep the number from being given out again.

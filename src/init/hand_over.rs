@@ -1,0 +1,70 @@
+//! Init's side of the conversation: it waits for the word to go on, says that all is done, and waits for `start`.
+//!
+//! Runs in init and in the process of an exec.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use super::{Fatal, Shared, identity, terminal};
+use crate::error::{Error, Result, Wrap};
+use crate::spawn::protocol::{Channel, Order, Report, send_descriptor};
+
+/// Waits until the runtime has done its part, and then hides from ptrace and /proc/PID: before any namespace is joined
+/// in which something could look (CVE-2016-9962), and after the id maps, which a rootless runtime can write only to a
+/// process that it may look at.
+pub(super) fn await_go(channel: &Channel) -> Result<()> {
+    match channel.receive::<Order>()? {
+        Some(Order::Go) => {}
+        other => return Err(unexpected(other)),
+    }
+    identity::hide()
+}
+
+pub(super) fn unexpected(order: Option<Order>) -> Error {
+    match order {
+        Some(order) => Error::new(format!("unexpected order {order:?}")),
+        // It died: nobody reads this, and init must end.
+        None => Error::new("the runtime ended before the container was made"),
+    }
+}
+
+/// Says that all is done, and gives the terminal's master to who asked for it.
+pub(super) fn hand_over(channel: &Channel, master: Option<OwnedFd>, console: Option<OwnedFd>) -> Result<()> {
+    // From here on init ends by the channel's end, and not by the signal: the runtime may leave once it has said so.
+    rustix::process::set_parent_process_death_signal(None).wrap("prctl(PR_SET_PDEATHSIG, 0)")?;
+    match (master, console) {
+        (Some(master), Some(console)) => {
+            let name = terminal::name(&master)?;
+            send_descriptor(console.as_fd(), name.as_bytes(), master.as_fd())
+                .wrap("send the terminal to the console socket")?;
+            channel.send(&Report::Created)
+        }
+        (Some(master), None) => channel.send_with(&Report::Created, Some(master.as_fd())),
+        (None, _) => channel.send(&Report::Created),
+    }
+}
+
+/// Waits until the program may run. Afterwards `channel` leads to who started it.
+pub(super) fn await_start(channel: &mut Channel, listener: Option<OwnedFd>) -> Result<()> {
+    match (channel.receive::<Order>()?, listener) {
+        (Some(Order::Start), _) => Ok(()),
+        (Some(Order::Release), Some(listener)) => {
+            let connection = loop {
+                match rustix::net::accept_with(&listener, rustix::net::SocketFlags::CLOEXEC) {
+                    Err(rustix::io::Errno::INTR | rustix::io::Errno::CONNABORTED) => {}
+                    accepted => break accepted.wrap("accept(start.sock)")?,
+                }
+            };
+            *channel = Channel::over(connection);
+            Ok(())
+        }
+        (other, _) => Err(unexpected(other)),
+    }
+}
+
+/// A container without a process can be created and looked at, not started.
+pub(super) fn wait_without_program(shared: Shared<'_>) -> Fatal {
+    let mut channel = shared.channel;
+    let waited = hand_over(&channel, None, None).and_then(|()| await_start(&mut channel, shared.listener));
+    let missing = Error::config("/process", "is missing: start needs a process to run");
+    (channel, waited.err().unwrap_or(missing))
+}

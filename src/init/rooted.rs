@@ -1,0 +1,149 @@
+//! The last phases, from a process in its namespaces to its program: the same for create and exec, so that nothing can be
+//! forgotten for one of them.
+//!
+//! Enters with all privileges in the container's user namespace, in the container's root; what can fail before `start`
+//! fails in [`Rooted::prepare`], with the program's own rights at its end.
+
+use std::convert::Infallible;
+use std::ffi::{CStr, CString};
+use std::os::fd::AsFd;
+
+use rustix::fs::Mode;
+
+use super::hand_over::{await_start, hand_over};
+use super::identity::{self, Holding};
+use super::labels::Labels;
+use super::scheduling::{set_limits, set_memory_policy, set_scheduling};
+use super::terminal::{self, Pty};
+use super::{Fatal, Shared, own_pid, program};
+use crate::error::{Error, Result, Wrap};
+use crate::host::hooks::{self, Surroundings};
+use crate::plan::{Capabilities, Namespace, NoNewPrivileges, Plan, Process};
+use crate::spawn::protocol::{Channel, Report};
+use crate::state::{Record, Status};
+use crate::sys;
+
+/// Inside the container's root, with nothing of the host left to reach.
+pub(super) struct Rooted {
+    pub(super) terminal: Option<Pty>,
+}
+
+impl Rooted {
+    /// The way of create and exec alike: from a process in its namespaces to its program. Only a failure comes back.
+    pub(super) fn run(
+        self,
+        process: &Process,
+        user_namespace: &Namespace,
+        container: Option<(&Plan, &Record)>,
+        labels: &Labels,
+        mut shared: Shared<'_>,
+    ) -> Fatal {
+        let ready = match self.prepare(process, user_namespace, labels, &mut shared) {
+            Ok(ready) => ready,
+            Err(error) => return (shared.channel, error),
+        };
+        if let Err(error) = await_start(&mut shared.channel, shared.listener.take()) {
+            return (shared.channel, error);
+        }
+        match ready.execute(process, container, &shared) {
+            Ok(never) => match never {},
+            Err(error) => (shared.channel, error),
+        }
+    }
+
+    /// All that can fail before `start`.
+    fn prepare(
+        self,
+        process: &Process,
+        user_namespace: &Namespace,
+        labels: &Labels,
+        shared: &mut Shared<'_>,
+    ) -> Result<Ready> {
+        match &self.terminal {
+            Some(pty) => pty.give_to(process.uid)?,
+            None => terminal::give_stdio_to(process.uid)?,
+        }
+        set_scheduling(process)?;
+        if user_namespace.is_host() {
+            set_limits(0, process)?;
+        }
+        let entered = program::enter_cwd(process);
+        if let Some(personality) = process.personality {
+            sys::personality::set(personality)
+                .wrap_with(|| format!("personality({personality:#x})"))
+                .map_err(|e| e.at("/linux/personality"))?;
+        }
+        if let Some(policy) = &process.memory_policy {
+            set_memory_policy(policy)?;
+        }
+        let held = match (&process.security.seccomp, process.no_new_privileges) {
+            (Some(_), NoNewPrivileges::Unset) => Holding::FilterPrivilege,
+            _ => Holding::Nothing,
+        };
+        let left = identity::become_user(process, held)?;
+        // The user may enter what root of a user namespace, or root on NFS, could not.
+        entered.or_else(|_| program::enter_cwd(process)).map_err(|e| e.at(format!("{}/cwd", process.pointer)))?;
+        rustix::process::umask(Mode::from_raw_mode(process.umask.unwrap_or(0o022)));
+        let master = self.terminal.map(|pty| pty.take().map(|()| pty.master)).transpose()?;
+        let ready = Ready { program: program::find(process)?, env: program::environment(process), left };
+        // They take hold at the next exec, the program's or a hook's: the kernel's refusal is an error of `create`.
+        labels.write()?;
+        hand_over(&shared.channel, master, shared.console.take())?;
+        Ok(ready)
+    }
+}
+
+/// Everything is done but the program itself.
+struct Ready {
+    program: CString,
+    env: Vec<CString>,
+    /// The capabilities to be left with, where one more is held until the filter is loaded.
+    left: Option<Capabilities>,
+}
+
+impl Ready {
+    fn execute(
+        self,
+        process: &Process,
+        container: Option<(&Plan, &Record)>,
+        shared: &Shared<'_>,
+    ) -> Result<Infallible> {
+        // Before the hooks, which are programs of the image.
+        if process.no_new_privileges == NoNewPrivileges::Set {
+            rustix::thread::set_no_new_privs(true).wrap("prctl(PR_SET_NO_NEW_PRIVS)")?;
+        }
+        if let Some((plan, record)) = container
+            && !plan.hooks.start_container.is_empty()
+        {
+            let state = record.state(Status::Created, Some(own_pid()));
+            hooks::run(&plan.hooks.start_container, &state, &Surroundings::Container)?;
+        }
+        // Whatever the caller, a library or a bug left open ends here.
+        sys::exec::close_on_exec_from(3 + shared.inherited).wrap("close_range(CLOSE_RANGE_CLOEXEC)")?;
+        // From the filter on, every system call may be forbidden: as few as can be follow it.
+        load_filter(process, &shared.channel)?;
+        if process.no_new_privileges == NoNewPrivileges::Unset && process.security.seccomp.is_some() {
+            identity::let_go(self.left.as_ref())?;
+        }
+        let errno = sys::exec::execve(&self.program, &process.args, &self.env);
+        Err(explain_exec(&self.program, errno))
+    }
+}
+
+/// Puts the process under its seccomp filter; a listener goes to whoever started it, who knows the agent.
+fn load_filter(process: &Process, channel: &Channel) -> Result<()> {
+    let Some(filter) = &process.security.seccomp else { return Ok(()) };
+    match sys::seccomp::load(filter).map_err(|e| e.at("/linux/seccomp"))? {
+        Some(listener) => channel.send_with(&Report::Listening, Some(listener.as_fd())),
+        None => Ok(()),
+    }
+}
+
+fn explain_exec(program: &CStr, errno: crate::error::Errno) -> Error {
+    let error = Error::sys(format!("exec {}", program.to_string_lossy()), errno).kind(crate::error::Kind::Program);
+    match errno.0 {
+        libc::ENOEXEC => error.hint("neither a program for this machine nor a script with a #! line"),
+        libc::ENOENT => error.hint("the interpreter or dynamic linker that it names is missing in the image"),
+        _ => error,
+    }
+}
