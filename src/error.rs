@@ -12,6 +12,42 @@ use crate::sys;
 /// Result with our [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
+/// An error that ends a command, and what is to be taken back once it has been told.
+///
+/// In this order, so that an undoing that takes long (a busy cgroup), or is cut short, leaves nobody without the reason;
+/// and init, which it kills, ends after its last word was passed on.
+pub struct Failure {
+    pub error: Box<Error>,
+    undo: Option<Box<Undo>>,
+}
+
+/// Gives what could not be undone.
+type Undo = dyn FnOnce() -> Vec<Error>;
+
+impl Failure {
+    /// An error that leaves things to be undone.
+    pub fn with_undo(error: Error, undo: impl FnOnce() -> Vec<Error> + 'static) -> Self {
+        Self { error: Box::new(error), undo: Some(Box::new(undo)) }
+    }
+
+    /// Undoes what there is to be undone; gives what could not be.
+    pub fn undo(self) -> Vec<Error> {
+        self.undo.map_or_else(Vec::new, |undo| undo())
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self { error: Box::new(error), undo: None }
+    }
+}
+
+impl fmt::Debug for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Failure").field("error", &self.error).finish_non_exhaustive()
+    }
+}
+
 /// What an error means to the caller of a command, where that matters for its flow or exit status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
 pub enum Kind {

@@ -37,6 +37,8 @@ tests![
     pid_file_that_cannot_be_written,
     mounts_of_the_host_that_come_and_go,
     errors_of_the_program_file_leave_nothing,
+    every_system_call_that_fails_is_told_and_can_be_cleared,
+    memory_that_the_kernel_refuses_at_the_start,
 ];
 
 fn two_creates_of_one_id_have_one_winner() {
@@ -366,4 +368,73 @@ fn errors_of_the_program_file_leave_nothing() {
         output.says("/prog");
         container.assert_gone();
     }
+}
+
+/// strace(1) in front of a call: what is traced, of all processes, and what is made to fail.
+fn traced(trace: &std::path::Path, filters: &[String]) -> Vec<String> {
+    let mut words: Vec<String> = ["strace", "-f", "-qq", "-o"].map(String::from).into();
+    words.push(trace.display().to_string());
+    words.extend(filters.iter().flat_map(|filter| ["-e".to_owned(), filter.clone()]));
+    words
+}
+
+/// The names of all system calls in a trace (`123 openat(…`), without those that the program made.
+fn names(trace: &str) -> std::collections::BTreeSet<String> {
+    let mut program = None;
+    let mut names = std::collections::BTreeSet::new();
+    for line in trace.lines() {
+        let Some((pid, call)) = line.split_once(' ') else { continue };
+        let name = call.trim_start().split_once('(').map_or("", |(name, _)| name);
+        let is_name = name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+        if program != Some(pid) && is_name && !name.is_empty() {
+            names.insert(name.to_owned());
+        }
+        if call.contains("execve(\"/bin/true\"") {
+            program = Some(pid);
+        }
+    }
+    names
+}
+
+fn every_system_call_that_fails_is_told_and_can_be_cleared() {
+    /// What says nothing of the runtime: its end, the kernel's own, the program's execution, and what cannot fail.
+    const NOT: [&str; 12] = [
+        "execve",
+        "execveat",
+        "exit",
+        "exit_group",
+        "futex",
+        "getegid",
+        "geteuid",
+        "getgid",
+        "getpid",
+        "getuid",
+        "rt_sigreturn",
+        "umask",
+    ];
+    ours_only("runc and crun fail at some of them without a word");
+    let trace = scratch::path("trace");
+    let whole = Container::new(Bundle::new().args(["/bin/true"]));
+    whole.call_run().through(traced(&trace, &[])).ok();
+    let names = names(&fs::read_to_string(&trace).unwrap());
+    assert!(names.len() > 50, "{names:?}");
+    for name in names.iter().filter(|name| !NOT.contains(&name.as_str())) {
+        let container = Container::new(Bundle::new().args(["/bin/true"]));
+        let filters = [format!("trace={name},execve"), format!("inject={name}:error=EIO:when=1")];
+        let output = container.call_run().through(traced(&trace, &filters)).run();
+        // Where the program ran, what it does of a failure is its own affair.
+        let ran = fs::read_to_string(&trace).unwrap().contains("execve(\"/bin/true\"");
+        assert!(ran || output.status.success() || !output.stderr.is_empty(), "{name}: {output:?}");
+        container.call(["delete", "--force", &container.id]).run().ok();
+        container.assert_gone();
+    }
+}
+
+fn memory_that_the_kernel_refuses_at_the_start() {
+    ours_only("the C library of others crashes");
+    let filters = ["trace=brk".to_owned(), "inject=brk:error=ENOMEM".to_owned()];
+    let trace = scratch::path("trace");
+    let container = Container::new(Bundle::new());
+    let output = container.call(["--version"]).through(traced(&trace, &filters)).ok();
+    assert!(output.stdout.starts_with("rruntime version"), "{output:?}");
 }

@@ -19,7 +19,7 @@ pub mod version;
 use std::ffi::{OsStr, OsString};
 use std::io::Write as _;
 
-use crate::error::{Error, Kind, Result, Wrap};
+use crate::error::{Error, Failure, Kind, Result, Wrap};
 use scan::{FlagsEnd, Given};
 use table::{GLOBAL, HELP, Operands, Verb};
 
@@ -29,20 +29,26 @@ pub use tree::tree;
 
 /// Carries out a command line, the program's name first: reads it, answers `--help` and `--version`, gives every other
 /// command to `verbs`, tells what failed. Returns the exit status, which `verbs` chooses where it succeeds.
-pub fn run(argv: impl IntoIterator<Item = OsString>, verbs: impl FnOnce(&GlobalOptions, Command) -> Result<u8>) -> u8 {
+pub fn run(
+    argv: impl IntoIterator<Item = OsString>,
+    verbs: impl FnOnce(&GlobalOptions, Command) -> Result<u8, Failure>,
+) -> u8 {
     let Parsed { global, command } = parse(argv);
     let mut status = FAILED;
-    let done = command.and_then(|command| match command {
-        Command::Help(text) => print(&text),
-        Command::Version => print(&version::text()),
+    let done = command.map_err(Failure::from).and_then(|command| match command {
+        Command::Help(text) => Ok(print(&text)?),
+        Command::Version => Ok(print(&version::text())?),
         command => {
             journal::of_process(&global).install()?;
             status = failure_status(&command);
             verbs(&global, command)
         }
     });
-    done.unwrap_or_else(|error| {
-        journal::of_process(&global).report(&error);
+    done.unwrap_or_else(|failure| {
+        journal::of_process(&global).report(&failure.error);
+        for left in failure.undo() {
+            log::warn!("while undoing: {left}");
+        }
         status
     })
 }

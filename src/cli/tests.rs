@@ -303,7 +303,7 @@ fn help_is_had_in_every_way() {
 
 #[test]
 fn the_status_is_the_commands_or_tells_who_failed() {
-    let run = |text: &str, result: Result<u8>| run(text.split(' ').map(OsString::from), |_, _| result);
+    let run = |text: &str, result: Result<u8>| run(text.split(' ').map(OsString::from), |_, _| Ok(result?));
     assert_eq!(run("rruntime run c1", Ok(7)), 7);
     assert_eq!(run("rruntime run c1", Err(Error::new("no"))), 1);
     assert_eq!(run("rruntime exec c1 sh", Err(Error::new("no"))), 255);

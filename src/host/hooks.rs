@@ -89,7 +89,7 @@ impl Program {
     fn become_hook(&self, input: &OwnedFd, output: &OwnedFd) -> ! {
         let become_it = || -> Result<(), crate::error::Errno> {
             rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
-            sys::signal::reset();
+            sys::signal::reset()?;
             rustix::stdio::dup2_stdin(input)?;
             rustix::stdio::dup2_stdout(output)?;
             rustix::stdio::dup2_stderr(output)?;

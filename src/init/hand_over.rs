@@ -12,7 +12,7 @@ use crate::spawn::protocol::{Channel, Order, Report, send_descriptor};
 /// in which something could look (CVE-2016-9962), and after the id maps, which a rootless runtime can write only to a
 /// process that it may look at.
 pub(super) fn await_go(channel: &Channel) -> Result<()> {
-    match channel.receive::<Order>()? {
+    match channel.receive_order()? {
         Some(Order::Go) => {}
         other => return Err(unexpected(other)),
     }
@@ -44,19 +44,16 @@ pub(super) fn hand_over(channel: &Channel, master: Option<OwnedFd>, console: Opt
 }
 
 /// Waits until the program may run. Afterwards `channel` leads to who started it.
-pub(super) fn await_start(channel: &mut Channel, listener: Option<OwnedFd>) -> Result<()> {
-    match (channel.receive::<Order>()?, listener) {
+pub(super) fn await_start(channel: &mut Channel, start_socket: Option<OwnedFd>) -> Result<()> {
+    match (channel.receive_order()?, start_socket) {
         (Some(Order::Start), _) => Ok(()),
-        (Some(Order::Release), Some(listener)) => {
-            let connection = loop {
-                match rustix::net::accept_with(&listener, rustix::net::SocketFlags::CLOEXEC) {
-                    Err(rustix::io::Errno::INTR | rustix::io::Errno::CONNABORTED) => {}
-                    accepted => break accepted.wrap("accept(start.sock)")?,
-                }
-            };
-            *channel = Channel::over(connection);
-            Ok(())
-        }
+        (Some(Order::Release), Some(socket)) => match Channel::over(socket).receive_with::<Order>()? {
+            Some((Order::Start, Some(starter))) => {
+                *channel = Channel::over(starter);
+                Ok(())
+            }
+            other => Err(unexpected(other.map(|(order, _)| order))),
+        },
         (other, _) => Err(unexpected(other)),
     }
 }
@@ -64,7 +61,7 @@ pub(super) fn await_start(channel: &mut Channel, listener: Option<OwnedFd>) -> R
 /// A container without a process can be created and looked at, not started.
 pub(super) fn wait_without_program(shared: Shared<'_>) -> Fatal {
     let mut channel = shared.channel;
-    let waited = hand_over(&channel, None, None).and_then(|()| await_start(&mut channel, shared.listener));
+    let waited = hand_over(&channel, None, None).and_then(|()| await_start(&mut channel, shared.start_socket));
     let missing = Error::config("/process", "is missing: start needs a process to run");
     (channel, waited.err().unwrap_or(missing))
 }

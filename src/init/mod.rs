@@ -74,8 +74,8 @@ pub(crate) struct Entering<'a> {
 /// What both need.
 pub(crate) struct Shared<'a> {
     pub(crate) channel: Channel,
-    /// What `start` connects to; absent where the runtime itself says when to start.
-    pub(crate) listener: Option<OwnedFd>,
+    /// What `start` sends to; absent where the runtime itself says when to start.
+    pub(crate) start_socket: Option<OwnedFd>,
     /// The connected console socket, which gets the terminal's master.
     pub(crate) console: Option<OwnedFd>,
     /// How many descriptors from 3 on are the program's.
@@ -117,10 +117,13 @@ pub(crate) fn enter(entering: Entering<'_>) -> ! {
     }
 }
 
-/// The runtime, or `start`, gets to know why; the process ends.
+/// The runtime, or `start`, gets to know why; the process ends once it has been heard.
 fn end((channel, error): (Channel, Error)) -> ! {
     // Where nobody listens any more there is nobody to tell.
-    let _ = channel.send(&Report::Failed(Box::new(error)));
+    if channel.send(&Report::Failed(Box::new(error))).is_ok() {
+        // As a rule the runtime ends this process, when it has said why it will not be a container.
+        channel.await_end();
+    }
     sys::clone::exit_now(1)
 }
 
@@ -138,7 +141,7 @@ impl Born {
         log::set_max_level(log::LevelFilter::Off);
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).wrap("prctl(PR_SET_PDEATHSIG)")?;
         // Where the runtime died before the line above, the channel is at its end, and the first receive says so.
-        sys::signal::reset();
+        sys::signal::reset().wrap("sigprocmask(SIG_SETMASK)")?;
         rustix::process::setsid().wrap("setsid()")?;
         join_cgroup(cgroup)?;
         await_go(&shared.channel)?;
@@ -218,7 +221,6 @@ fn join(plan: &Plan, joins: &[NamespaceKind]) -> Result<Joined> {
         // Rooted at the cgroup that the process is in at this moment (cgroup_namespaces(7)).
         nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWCGROUP).wrap("unshare(CLONE_NEWCGROUP)")?;
     }
-    rustix::process::umask(Mode::empty());
     set_names(plan)?;
     if plan.namespaces.network.is_new() {
         sys::network::loopback_up().wrap("bring the loopback interface up")?;
@@ -323,11 +325,12 @@ fn make_cwd(process: &Process, root: &Root) -> Result<()> {
     match root.resolve(cwd, Links::Followed) {
         // What lies below a magic link of /proc is looked at when it is entered.
         Ok(_) | Err(rustix::io::Errno::LOOP) => Ok(()),
-        Err(_) => root
-            .resolve_or_make(cwd, crate::plan::TargetKind::Directory, Links::Followed)
-            .map(drop)
-            .map_err(|e| e.at(format!("{}/cwd", process.pointer))),
+        Err(rustix::io::Errno::NOENT) => {
+            root.resolve_or_make(cwd, crate::plan::TargetKind::Directory, Links::Followed).map(drop)
+        }
+        Err(errno) => Err(Error::sys(format!("openat2(rootfs, {cwd:?})"), errno)),
     }
+    .map_err(|e| e.at(format!("{}/cwd", process.pointer)))
 }
 
 /// All is mounted, and the host's tree is still there.

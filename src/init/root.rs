@@ -59,7 +59,8 @@ impl Root {
             }
             found => return found.wrap_with(|| format!("openat2(rootfs, {path:?})")),
         }
-        if let Some(made) = self.make_last(path, kind, links) {
+        let made = self.make_last(path, kind, links);
+        if let Some(made) = made.wrap_with(|| format!("make {} in the root file system", path.display()))? {
             return Ok(made);
         }
         let mut walk = Walk { directories: vec![dup(self.as_fd())?], rest: components(path), links: 0 };
@@ -67,19 +68,26 @@ impl Root {
     }
 
     /// The common case: only the last component is missing. `None` where it takes more than that, a link among others.
-    fn make_last(&self, path: &Path, kind: TargetKind, links: Links) -> Option<OwnedFd> {
-        let name = path.file_name()?;
-        let parent = self.resolve(path.parent()?, links).ok()?;
-        let nofollow = OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        match kind {
-            TargetKind::Directory => {
-                rustix::fs::mkdirat(&parent, name, Mode::from_raw_mode(0o755)).ok()?;
-                rustix::fs::openat(&parent, name, OFlags::PATH | OFlags::DIRECTORY | nofollow, Mode::empty()).ok()
+    fn make_last(&self, path: &Path, kind: TargetKind, links: Links) -> Result<Option<OwnedFd>, Errno> {
+        let (Some(name), Some(parent)) = (path.file_name(), path.parent()) else { return Ok(None) };
+        let made = self.resolve(parent, links).and_then(|parent| {
+            let nofollow = OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            match kind {
+                TargetKind::Directory => {
+                    rustix::fs::mkdirat(&parent, name, Mode::from_raw_mode(0o755))?;
+                    rustix::fs::openat(&parent, name, OFlags::PATH | OFlags::DIRECTORY | nofollow, Mode::empty())
+                }
+                TargetKind::File => {
+                    let flags = OFlags::CREATE | OFlags::EXCL | nofollow;
+                    rustix::fs::openat(&parent, name, flags, Mode::from_raw_mode(0o644))
+                }
             }
-            TargetKind::File => {
-                let flags = OFlags::CREATE | OFlags::EXCL | nofollow;
-                rustix::fs::openat(&parent, name, flags, Mode::from_raw_mode(0o644)).ok()
-            }
+        });
+        match made {
+            Ok(made) => Ok(Some(made)),
+            // A missing parent, a link, or somebody who is faster: the walk sees what it is, and says what is wrong.
+            Err(Errno::NOENT | Errno::EXIST | Errno::LOOP | Errno::NOTDIR | Errno::ROFS | Errno::ACCESS) => Ok(None),
+            Err(errno) => Err(errno),
         }
     }
 }

@@ -42,7 +42,7 @@ impl Rooted {
             Ok(ready) => ready,
             Err(error) => return (shared.channel, error),
         };
-        if let Err(error) = await_start(&mut shared.channel, shared.listener.take()) {
+        if let Err(error) = await_start(&mut shared.channel, shared.start_socket.take()) {
             return (shared.channel, error);
         }
         match ready.execute(process, container, &shared) {
@@ -81,8 +81,12 @@ impl Rooted {
             _ => Holding::Nothing,
         };
         let left = identity::become_user(process, held)?;
-        // The user may enter what root of a user namespace, or root on NFS, could not.
-        entered.or_else(|_| program::enter_cwd(process)).map_err(|e| e.at(format!("{}/cwd", process.pointer)))?;
+        let entered = match entered {
+            // The user may enter what root of a user namespace, or root on NFS, could not.
+            Err(error) if error.is(libc::EACCES) => program::enter_cwd(process),
+            entered => entered,
+        };
+        entered.map_err(|e| e.at(format!("{}/cwd", process.pointer)))?;
         rustix::process::umask(Mode::from_raw_mode(process.umask.unwrap_or(0o022)));
         let master = self.terminal.map(|pty| pty.take().map(|()| pty.master)).transpose()?;
         let ready = Ready { program: program::find(process)?, env: program::environment(process), left };

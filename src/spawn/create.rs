@@ -7,11 +7,12 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 use super::birth::{self, Birth};
-use super::protocol::{Channel, Order, Report};
+use super::protocol::{self, Channel, Order, Report};
 use super::{descriptors, sources};
-use crate::error::{Error, Result, Wrap};
+use crate::error::{Error, Failure, Result, Wrap};
 use crate::host::cgroup::{Cgroup, Unified};
 use crate::host::hooks::{self, Surroundings};
 use crate::host::scope::{Kept, Planned};
@@ -76,8 +77,8 @@ pub struct Created {
 /// Makes the container.
 ///
 /// # Errors
-/// Whatever fails, with everything unwound; what could not be unwound is part of the error.
-pub fn create(request: Request<'_>) -> Result<Created> {
+/// Whatever fails, with all that was made to be unwound.
+pub fn create(request: Request<'_>) -> Result<Created, Failure> {
     let console =
         request.console_socket.as_deref().map(|path| console::connect("--console-socket", path)).transpose()?;
     let pidfd_socket =
@@ -89,10 +90,10 @@ pub fn create(request: Request<'_>) -> Result<Created> {
             let Making { dir, cgroup, child, .. } = making;
             match child {
                 Some(child) => Ok(Created { child, dir, record, cgroup, terminal, channel }),
-                None => Err(Error::new("init was not made")),
+                None => Err(Error::new("init was not made").into()),
             }
         }
-        Err(error) => Err(making.unwind(error)),
+        Err(error) => Err(making.fail(error)),
     }
 }
 
@@ -125,8 +126,8 @@ impl Making {
             resctrl::make(rdt)?;
             self.resctrl = Some(rdt.groups.clone());
         }
-        let listener = match request.start {
-            StartBy::Socket => Some(listen(&self.dir)?),
+        let start_socket = match request.start {
+            StartBy::Socket => Some(start_socket(&self.dir)?),
             StartBy::Runtime => None,
         };
         let sources = sources::open(plan)?;
@@ -138,12 +139,18 @@ impl Making {
             (_, Some(cgroup)) => cgroup.into_fd()?,
         };
         let unified = if into.is_some() { Unified::ClonedInto } else { Unified::Move };
-        match birth::birth(&plan.namespaces, &plan.time_offsets, into, &channel, &inside)? {
+        // What init makes has the modes that it asks for.
+        let own = rustix::process::umask(Mode::empty());
+        let born = birth::birth(&plan.namespaces, &plan.time_offsets, into, &channel, &inside);
+        if !matches!(born, Ok(Birth::Init)) {
+            rustix::process::umask(own);
+        }
+        match born? {
             Birth::Init => {
                 drop(channel);
                 let shared = Shared {
                     channel: inside,
-                    listener,
+                    start_socket,
                     console,
                     inherited: request.inherited,
                     keyring: if request.keyring == NewKeyring::Yes {
@@ -156,7 +163,7 @@ impl Making {
             }
             Birth::Runtime(child) => self.child = Some(child),
         }
-        drop((inside, listener, console));
+        drop((inside, start_socket, console));
         if let (Some(scope), Some(cgroup)) = (scope, cgroup) {
             self.start_scope(scope, &cgroup, &mut record)?;
         }
@@ -212,7 +219,7 @@ impl Making {
         shared: Shared<'_>,
     ) -> ! {
         let mut needed: Vec<BorrowedFd<'_>> = vec![shared.channel.as_fd()];
-        needed.extend(shared.listener.as_ref().map(AsFd::as_fd));
+        needed.extend(shared.start_socket.as_ref().map(AsFd::as_fd));
         needed.extend(shared.console.as_ref().map(AsFd::as_fd));
         needed.extend(sources.iter().flatten().map(AsFd::as_fd));
         for kind in crate::plan::NamespaceKind::ALL {
@@ -294,16 +301,17 @@ impl Making {
         }
     }
 
-    /// Takes back all that was made; what cannot be taken back is added to the error.
-    fn unwind(self, mut error: Error) -> Error {
+    fn fail(self, error: Error) -> Failure {
+        Failure::with_undo(error, move || self.unwind())
+    }
+
+    /// Takes back all that was made; gives what cannot be taken back.
+    fn unwind(self) -> Vec<Error> {
         if let Some(child) = &self.child {
             birth::abandon(child);
         }
-        let mut undo = |undone: Result<()>| {
-            if let Err(other) = undone {
-                error = std::mem::take(&mut error).and(other.wrap("while undoing"));
-            }
-        };
+        let mut failures = Vec::new();
+        let mut undo = |undone: Result<()>| failures.extend(undone.err());
         if !self.lent.is_empty() {
             for failure in net_devices::take_back(&self.lent, &self.dir.network_pin()) {
                 undo(Err(failure));
@@ -319,7 +327,7 @@ impl Making {
             undo(Err(failure));
         }
         undo(self.dir.remove());
-        error
+        failures
     }
 }
 
@@ -347,17 +355,19 @@ fn run_hooks(plan: &Plan, record: &Record, child: &Child) -> Result<()> {
     hooks::run(&plan.hooks.create_runtime, &state, &surroundings)
 }
 
-/// Binds the socket that `start` will connect to.
-fn listen(dir: &Dir) -> Result<OwnedFd> {
-    use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+/// Binds the socket that `start` will send to.
+fn start_socket(dir: &Dir) -> Result<OwnedFd> {
     let step = "make the start socket";
-    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
-        .wrap("socket(AF_UNIX)")
-        .wrap(step)?;
-    let address = SocketAddrUnix::new(dir.start_address()).wrap("sockaddr_un").wrap(step)?;
+    let (socket, address) = start_address(dir).wrap(step)?;
     rustix::net::bind(&socket, &address).wrap_with(|| format!("bind({:?})", dir.path())).wrap(step)?;
-    rustix::net::listen(&socket, 1).wrap("listen").wrap(step)?;
     Ok(socket)
+}
+
+/// A socket for it, and the address: a descriptor's, so that a long path of the state directory does not matter (unix(7)).
+fn start_address(dir: &Dir) -> Result<(OwnedFd, SocketAddrUnix)> {
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC, None)
+        .wrap("socket(AF_UNIX)")?;
+    Ok((socket, SocketAddrUnix::new(dir.start_address()).wrap("sockaddr_un")?))
 }
 
 pub(super) fn pid_of(child: &Child) -> Result<rustix::process::Pid> {
@@ -409,11 +419,8 @@ pub(super) fn set_limits(child: &Child, process: &Process) -> Result<()> {
 
 impl Created {
     /// Lets the container be: it waits for `start`, and no longer ends with this process.
-    pub fn release(self) -> Result<()> {
-        match self.channel.send(&Order::Release) {
-            Ok(()) => Ok(()),
-            Err(error) => Err(self.unwind(error)),
-        }
+    pub fn release(self) -> Result<(), Failure> {
+        self.channel.send(&Order::Release).map_err(|error| self.fail(error))
     }
 
     /// Runs the program, and waits until it runs or could not be executed.
@@ -422,11 +429,11 @@ impl Created {
         await_exec(&self.channel, &self.record, self.child.pid)
     }
 
-    /// Takes everything back.
-    pub fn unwind(self, error: Error) -> Error {
+    /// Has everything taken back, for this reason.
+    pub fn fail(self, error: Error) -> Failure {
         let Self { dir, cgroup, child, record, .. } = self;
         let Record { scope, net_devices: lent, resctrl, .. } = record;
-        Making { dir, cgroup, scope, child: Some(child), lent, resctrl }.unwind(error)
+        Making { dir, cgroup, scope, child: Some(child), lent, resctrl }.fail(error)
     }
 }
 
@@ -459,16 +466,16 @@ fn give_to_agent(listener: &OwnedFd, record: &Record, pid: i32) -> Result<()> {
 /// # Errors
 /// What init says; where the seccomp agent failed, init is ended.
 pub fn start(dir: &Dir, record: &Record) -> Result<()> {
-    use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
-    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
-        .wrap("socket(AF_UNIX)")?;
-    let address = SocketAddrUnix::new(dir.start_address()).wrap("sockaddr_un")?;
-    rustix::net::connect(&socket, &address).map_err(|errno| {
-        let error = Error::sys(format!("connect({:?})", dir.path().join(crate::state::START_SOCKET)), errno);
-        error.wrap("reach the container's init process")
+    let (channel, inits) = Channel::pair()?;
+    let (socket, address) = start_address(dir)?;
+    protocol::send_to(socket.as_fd(), &address, &Order::Start, inits.as_fd()).map_err(|error| {
+        let path = dir.path().join(crate::state::START_SOCKET);
+        error.wrap(format!("reach the container's init process at {path:?}"))
     })?;
+    // Init holds the only one now, or nobody does.
+    drop(inits);
     let init = record.init.ok_or_else(|| Error::new("the record names no init process"))?;
-    let started = await_exec(&Channel::over(socket), record, init.pid);
+    let started = await_exec(&channel, record, init.pid);
     if started.is_err()
         && let Some(pidfd) = init.open()
     {

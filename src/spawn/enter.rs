@@ -86,7 +86,7 @@ pub fn enter(request: &Request<'_>) -> Result<Entered> {
         (Cloned::Child, unified) => {
             drop(channel);
             let keyring = if request.keyring == NewKeyring::Yes { Keyring::New(&keyring) } else { Keyring::Inherited };
-            let shared = Shared { channel: inside, listener: None, console, inherited: request.inherited, keyring };
+            let shared = Shared { channel: inside, start_socket: None, console, inherited: request.inherited, keyring };
             let cgroup = cgroup.map_or(JoinCgroup::Done, |cgroup| JoinCgroup::Itself(cgroup, unified));
             become_process(request, &joins, cgroup, container, root, shared)
         }

@@ -12,6 +12,9 @@
 //! | init | end of file | the program runs |
 //!
 //! At any point init may say [`Report::Failed`], and both take an end of file before its time for the other's death.
+//!
+//! `start` is another process: it sends [`Order::Start`] as a datagram to the socket that init has kept, and with it one
+//! end of a new pair, over which the last two lines are said.
 
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -20,7 +23,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
-    SendFlags, SocketFlags, SocketType, recv, recvmsg, sendmsg, socketpair,
+    SendFlags, SocketAddrUnix, SocketFlags, SocketType, recv, recvmsg, sendmsg, sendmsg_addr, socketpair,
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -81,7 +84,7 @@ impl Channel {
 
     /// Sends one message and a descriptor.
     pub fn send_with(&self, message: &impl Serialize, descriptor: Option<BorrowedFd<'_>>) -> Result<()> {
-        let bytes = serde_json::to_vec(message).map_err(|e| Error::new(format!("encode a message: {e}")))?;
+        let bytes = encode(message)?;
         if let Some(descriptor) = descriptor {
             return send_descriptor(self.0.as_fd(), &bytes, descriptor);
         }
@@ -92,6 +95,29 @@ impl Channel {
     /// Waits for one message; `None` at the end of file.
     pub fn receive<M: DeserializeOwned>(&self) -> Result<Option<M>> {
         Ok(self.receive_with()?.map(|(message, _)| message))
+    }
+
+    /// Waits for an order, which is short and comes without a descriptor; `None` at the end of file.
+    pub fn receive_order(&self) -> Result<Option<Order>> {
+        /// More than the longest.
+        const ROOM: usize = 64;
+        let mut bytes = [0u8; ROOM];
+        let mut read = || retry(|| rustix::io::read(&self.0, &mut bytes));
+        let size = match read() {
+            Err(Errno::CONNRESET) => read(),
+            size => size,
+        };
+        match size.wrap("read(socket pair)")? {
+            0 => Ok(None),
+            size => parse(&bytes[..size]).map(Some),
+        }
+    }
+
+    /// Waits until the other end is closed, whatever comes before.
+    pub fn await_end(&self) {
+        let mut byte = [0u8];
+        // A failure is an end too.
+        while retry(|| rustix::io::read(&self.0, &mut byte)).is_ok_and(|size| size > 0) {}
     }
 
     /// Waits for one message and the descriptor that may come with it; `None` at the end of file.
@@ -116,10 +142,12 @@ impl Channel {
             RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
             _ => None,
         });
-        let message =
-            json::parse(&bytes[..size]).map_err(|e| Error::new(format!("a message that cannot be read: {e}")))?;
-        Ok(Some((message, descriptor)))
+        Ok(Some((parse(&bytes[..size])?, descriptor)))
     }
+}
+
+fn parse<M: DeserializeOwned>(bytes: &[u8]) -> Result<M> {
+    json::parse(bytes).map_err(|e| Error::new(format!("a message that cannot be read: {e}")))
 }
 
 impl AsFd for Channel {
@@ -132,11 +160,38 @@ impl AsFd for Channel {
 pub fn send_descriptor(socket: BorrowedFd<'_>, bytes: &[u8], descriptor: BorrowedFd<'_>) -> Result<()> {
     let descriptors = [descriptor];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut control = SendAncillaryBuffer::new(&mut space);
-    if !control.push(SendAncillaryMessage::ScmRights(&descriptors)) {
-        return Err(Error::new("sendmsg: no room for a descriptor"));
-    }
+    let mut control = attached(&mut space, &descriptors)?;
     retry(|| sendmsg(socket, &[IoSlice::new(bytes)], &mut control, SendFlags::NOSIGNAL)).map(drop).wrap("sendmsg")
+}
+
+/// Sends a message and exactly one descriptor to a socket that is bound elsewhere.
+pub fn send_to(
+    socket: BorrowedFd<'_>,
+    address: &SocketAddrUnix,
+    message: &impl Serialize,
+    descriptor: BorrowedFd<'_>,
+) -> Result<()> {
+    let bytes = encode(message)?;
+    let descriptors = [descriptor];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = attached(&mut space, &descriptors)?;
+    let parts = [IoSlice::new(&bytes)];
+    retry(|| sendmsg_addr(socket, address, &parts, &mut control, SendFlags::NOSIGNAL)).map(drop).wrap("sendmsg")
+}
+
+fn encode(message: &impl Serialize) -> Result<Vec<u8>> {
+    serde_json::to_vec(message).map_err(|e| Error::new(format!("encode a message: {e}")))
+}
+
+fn attached<'buf, 'fd>(
+    space: &'buf mut [MaybeUninit<u8>],
+    descriptors: &'fd [BorrowedFd<'fd>],
+) -> Result<SendAncillaryBuffer<'buf, 'fd, 'fd>> {
+    let mut control = SendAncillaryBuffer::new(space);
+    match control.push(SendAncillaryMessage::ScmRights(descriptors)) {
+        true => Ok(control),
+        false => Err(Error::new("sendmsg: no room for a descriptor")),
+    }
 }
 
 fn retry<T>(mut call: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
@@ -157,12 +212,12 @@ mod tests {
         let (one, other) = Channel::pair().unwrap();
         one.send(&Order::Go).unwrap();
         one.send_with(&Order::Start, Some(one.as_fd())).unwrap();
-        assert_eq!(other.receive::<Order>().unwrap(), Some(Order::Go));
+        assert_eq!(other.receive_order().unwrap(), Some(Order::Go));
         let (order, descriptor) = other.receive_with::<Order>().unwrap().unwrap();
         assert_eq!(order, Order::Start);
         assert!(descriptor.is_some());
         drop((one, descriptor));
-        assert_eq!(other.receive::<Order>().unwrap(), None);
+        assert_eq!(other.receive_order().unwrap(), None);
     }
 
     #[test]

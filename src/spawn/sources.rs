@@ -84,8 +84,9 @@ fn user_namespace_with(maps: &IdMaps) -> Result<OwnedFd> {
     match clone3(libc::CLONE_NEWUSER as u64, None, Parentage::Child)? {
         Cloned::Child => {
             // Dies with the runtime too, and has nothing to do but to be there.
-            if rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL)).is_ok() {
-                sys::signal::unblock_all();
+            if rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL)).is_ok()
+                && sys::signal::unblock_all().is_ok()
+            {
                 sys::signal::pause();
             }
             sys::clone::exit_now(0)

@@ -11,7 +11,7 @@ pub const LAST: i32 = 64;
 /// Gives every ignored signal its default disposition again, and unblocks all: what a program expects to start with.
 ///
 /// An ignored signal survives execve(2), and so would a `nohup` of the caller reach into the container.
-pub fn reset() {
+pub fn reset() -> Result<(), Errno> {
     for signal in 1..=LAST {
         // SIGKILL and SIGSTOP cannot be set; 32 and 33 are the C library's own, and sigaction refuses them.
         // SAFETY: a zeroed sigaction is SIG_DFL with an empty mask.
@@ -19,16 +19,16 @@ pub fn reset() {
         // SAFETY: `default` is valid, and the old disposition is not asked for. A failure means that it cannot be set.
         unsafe { libc::sigaction(signal, &raw const default, std::ptr::null_mut()) };
     }
-    unblock_all();
+    unblock_all()
 }
 
 /// Empties the signal mask of this thread.
-pub fn unblock_all() {
+pub fn unblock_all() -> Result<(), Errno> {
     // SAFETY: an empty set is made in place before it is read.
     unsafe {
         let mut none: libc::sigset_t = std::mem::zeroed();
         libc::sigemptyset(&raw mut none);
-        libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());
+        check(libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut()).into()).map(drop)
     }
 }
 

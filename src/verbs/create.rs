@@ -6,7 +6,7 @@ use std::path::Path;
 use super::Context;
 use crate::bundle::{Bundle, ContainerId};
 use crate::cli::{CgroupManager, CreateOptions};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Failure, Kind, Result};
 use crate::host::cgroup::layout::Layout;
 use crate::host::notify_socket;
 use crate::host::scope::{self, Planned};
@@ -19,12 +19,12 @@ use crate::spawn::descriptors::Inherited;
 use crate::state::{Phase, Record, SeccompAgent, write_atomically};
 
 /// Makes a container and leaves it waiting.
-pub(super) fn create(context: &Context, options: &CreateOptions, inherited: Inherited) -> Result<()> {
+pub(super) fn create(context: &Context, options: &CreateOptions, inherited: Inherited) -> Result<(), Failure> {
     let prepared = prepare(context, options, inherited)?;
     prepared.check_terminal(options.console_socket.as_deref(), Ends::Detached)?;
     let created = prepared.make(context, options, StartBy::Socket)?;
     if let Err(error) = write_pid_file(options.pid_file.as_deref(), created.child.pid) {
-        return Err(created.unwind(error));
+        return Err(created.fail(error));
     }
     created.release()
 }
@@ -118,7 +118,7 @@ fn plan_cgroup(context: &Context, id: &str, bundle: &Bundle, layout: &Layout) ->
 
 impl Prepared {
     /// Makes the container, up to the point where its program could run.
-    pub(super) fn make(self, context: &Context, options: &CreateOptions, start: StartBy) -> Result<Created> {
+    pub(super) fn make(self, context: &Context, options: &CreateOptions, start: StartBy) -> Result<Created, Failure> {
         let record = self.record();
         spawn::create(spawn::Request {
             store: &context.store,

@@ -22,7 +22,7 @@ mod update;
 use std::path::PathBuf;
 
 use crate::cli::{self, Caller, CgroupManager, Command, GlobalOptions};
-use crate::error::{Error, Kind, Result, Wrap};
+use crate::error::{Error, Failure, Kind, Result, Wrap};
 use crate::plan::Host;
 use crate::plan::cgroup::Authority;
 use crate::spawn::descriptors::{self, Inherited};
@@ -30,18 +30,18 @@ use crate::spawn::seal;
 use crate::state::Store;
 
 /// Carries out a command.
-pub fn run(global: &GlobalOptions, command: Command) -> Result<u8> {
-    carry_out(global, command).map_err(|error| match error.is(libc::ENOSYS) {
-        true => {
+pub fn run(global: &GlobalOptions, command: Command) -> Result<u8, Failure> {
+    carry_out(global, command).map_err(|mut failure| {
+        if failure.error.is(libc::ENOSYS) {
             let hidden =
                 || "the kernel lacks it, or a seccomp filter around us hides it: see rruntime check".to_owned();
-            error.hint(Host::kernel_hint().unwrap_or_else(hidden))
+            *failure.error = std::mem::take(&mut *failure.error).hint(Host::kernel_hint().unwrap_or_else(hidden));
         }
-        false => error,
+        failure
     })
 }
 
-fn carry_out(global: &GlobalOptions, command: Command) -> Result<u8> {
+fn carry_out(global: &GlobalOptions, command: Command) -> Result<u8, Failure> {
     // What enters a container makes sure of its own binary first, before it opens anything.
     let inherited = match &command {
         Command::Create(options) => enter_with(options.preserve_fds)?,
@@ -49,11 +49,11 @@ fn carry_out(global: &GlobalOptions, command: Command) -> Result<u8> {
         Command::Exec(options) => enter_with(options.preserve_fds)?,
         _ => Inherited::default(),
     };
-    let done = |result: Result<()>| result.map(|()| 0);
+    let done = |result: Result<()>| Ok(result.map(|()| 0)?);
     match command {
-        Command::Create(options) => done(create::create(&Context::of(global)?, &options, inherited)),
+        Command::Create(options) => create::create(&Context::of(global)?, &options, inherited).map(|()| 0),
         Command::Run(options) => run::run(&Context::of(global)?, &options, inherited),
-        Command::Exec(options) => exec::exec(&Context::of(global)?, &options, inherited),
+        Command::Exec(options) => Ok(exec::exec(&Context::of(global)?, &options, inherited)?),
         Command::Start(options) => done(start::start(&Context::of(global)?, &options)),
         Command::Kill(options) => done(kill::kill(&Context::of(global)?, &options)),
         Command::Delete(options) => done(delete::delete(&Context::of(global)?, &options)),
@@ -62,13 +62,13 @@ fn carry_out(global: &GlobalOptions, command: Command) -> Result<u8> {
         Command::Ps(options) => done(ps::ps(&Context::of(global)?, &options)),
         Command::Spec(options) => done(spec::spec(&options)),
         Command::Features(_) => done(features::features()),
-        Command::Check(options) => check::check(&Context::of(global)?, &options),
+        Command::Check(options) => Ok(check::check(&Context::of(global)?, &options)?),
         Command::Pause(options) => done(pause::pause(&Context::of(global)?, &options)),
         Command::Resume(options) => done(pause::resume(&Context::of(global)?, &options)),
         Command::Update(options) => done(update::update(&Context::of(global)?, &options)),
         Command::Events(options) => done(events::events(&Context::of(global)?, &options)),
         Command::Checkpoint(_) | Command::Restore(_) | Command::Help(_) | Command::Version => {
-            Err(Error::new("this command is not supported yet").kind(Kind::Usage))
+            Err(Error::new("this command is not supported yet").kind(Kind::Usage).into())
         }
     }
 }

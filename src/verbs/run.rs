@@ -4,14 +4,14 @@ use super::container::destroy;
 use super::create::{Ends, prepare, write_pid_file};
 use super::{Context, start};
 use crate::cli::RunOptions;
-use crate::error::Result;
+use crate::error::{Failure, Result};
 use crate::host::notify_socket;
 use crate::spawn::create::{Created, StartBy};
 use crate::spawn::descriptors::Inherited;
 use crate::spawn::foreground::{Foreground, Signals};
 
 /// Gives the program's exit status in the foreground, 0 when detached.
-pub(super) fn run(context: &Context, options: &RunOptions, inherited: Inherited) -> Result<u8> {
+pub(super) fn run(context: &Context, options: &RunOptions, inherited: Inherited) -> Result<u8, Failure> {
     let ends = if options.detach { Ends::Detached } else { Ends::Foreground };
     let prepared = prepare(context, &options.create, inherited)?;
     prepared.check_terminal(options.create.console_socket.as_deref(), ends)?;
@@ -21,9 +21,9 @@ pub(super) fn run(context: &Context, options: &RunOptions, inherited: Inherited)
     };
     let mut created = prepared.make(context, &options.create, StartBy::Runtime)?;
     match start(&mut created, options, signals) {
-        Ok(Some(foreground)) => wait(&created, foreground, options),
+        Ok(Some(foreground)) => Ok(wait(&created, foreground, options)?),
         Ok(None) => Ok(0),
-        Err(error) => Err(created.unwind(error)),
+        Err(error) => Err(created.fail(error)),
     }
 }
 

@@ -181,7 +181,8 @@ mod tests {
 
     #[test]
     fn a_state_directory_need_not_exist_and_must_be_writable() {
-        assert_eq!(state_fault(&std::env::temp_dir().join("none/none")), Ok(()));
+        let missing = std::env::temp_dir().join(format!("rr-unit-missing-{}/none", std::process::id()));
+        assert_eq!(state_fault(&missing), Ok(()));
         let fault = state_fault(Path::new("/dev/null/x")).unwrap_err().to_string();
         assert_eq!(fault, "\"/dev/null\" is no directory");
     }
