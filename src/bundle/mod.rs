@@ -10,6 +10,7 @@
 //! pays for one plain parse, and every other room can believe what it finds in the spec.
 
 mod container_id;
+mod document;
 mod example;
 mod place;
 mod read;

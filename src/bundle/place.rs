@@ -168,22 +168,23 @@ impl Scan<'_> {
 
 #[cfg(test)]
 mod tests {
-    use oci_spec::runtime::Spec;
     use proptest::prelude::*;
     use serde_json::{Value, json};
     use serde_path_to_error::Segment;
 
+    use super::super::document::Document;
     use super::*;
 
-    /// Where and why `text` is no [`Spec`], as told here.
+    /// Where and why `text` is no [`Document`], as told here.
     fn ours(text: &str) -> Option<(Vec<Step>, String)> {
-        let error = serde_json::from_str::<Spec>(text).err()?;
+        let error = serde_json::from_str::<Document>(text).err()?;
         Some((of(&error, text), fault(&error)))
     }
 
     /// The same, as told by serde_path_to_error.
     fn oracle(text: &str) -> Option<Vec<Step>> {
-        let error = serde_path_to_error::deserialize::<_, Spec>(&mut serde_json::Deserializer::from_str(text)).err()?;
+        let error =
+            serde_path_to_error::deserialize::<_, Document>(&mut serde_json::Deserializer::from_str(text)).err()?;
         let steps = error.path().iter().filter_map(|segment| match segment {
             Segment::Seq { index } => Some(Step::Element(*index)),
             Segment::Map { key } => Some(Step::Member(key.clone())),

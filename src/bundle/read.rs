@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_json::error::Category;
 
+use super::document::{self, Document};
 use super::place::{self, Step};
 use super::repair::{self, Notes};
 use super::{CONFIG, OCI_VERSION};
@@ -30,6 +31,16 @@ pub struct Read<T> {
 }
 
 impl<T> Read<T> {
+    /// A value of which there is nothing to say.
+    fn plainly(value: T) -> Self {
+        Self { value, warnings: Vec::new(), faults: Vec::new() }
+    }
+
+    /// As the type of the spec that `T` becomes.
+    fn into<U: From<T>>(self) -> Read<U> {
+        Read { value: self.value.into(), warnings: self.warnings, faults: self.faults }
+    }
+
     /// The value and the warnings, if nothing was at fault: for those who make no plan of it.
     pub fn whole(self) -> Result<(T, Vec<String>)> {
         let mut faults = Faults::default();
@@ -40,10 +51,11 @@ impl<T> Read<T> {
 
 /// A config.json.
 pub fn spec(text: &[u8]) -> Result<Read<Spec>> {
-    match plain::<Spec>(text) {
+    let plain = plain::<Document>(text).filter(|document| !document.is_of_another_platform()).map(Spec::from);
+    match plain {
         Some(spec) if !misread(&spec) => {
             version(spec.version())?;
-            Ok(Read { value: spec, warnings: Vec::new(), faults: Vec::new() })
+            Ok(Read::plainly(spec))
         }
         _ => {
             let value = object(text, CONFIG)?;
@@ -51,7 +63,7 @@ pub fn spec(text: &[u8]) -> Result<Read<Spec>> {
                 // Before all else: what another major version means by its fields is not known.
                 version(given)?;
             }
-            let read: Read<Spec> = long_way(value, repair::spec)?;
+            let read: Read<Spec> = long_way::<Document>(value, repair::spec)?.into();
             if read.value.version().is_empty() && read.faults.is_empty() {
                 version("")?;
             }
@@ -62,16 +74,18 @@ pub fn spec(text: &[u8]) -> Result<Read<Spec>> {
 
 /// A process object from the file `name`.
 pub fn process(text: &[u8], name: &str) -> Result<Read<Process>> {
-    match plain(text) {
-        Some(value) => Ok(Read { value, warnings: Vec::new(), faults: Vec::new() }),
-        None => long_way(object(text, name)?, repair::process).map(|read| in_file(read, name)),
+    match plain::<document::Process>(text) {
+        Some(process) => Ok(Read::plainly(process.into())),
+        None => {
+            long_way::<document::Process>(object(text, name)?, repair::process).map(|read| in_file(read.into(), name))
+        }
     }
 }
 
 /// A resources object from the file `name`.
 pub fn resources(text: &[u8], name: &str) -> Result<Read<LinuxResources>> {
     match plain::<LinuxResources>(text) {
-        Some(value) if !pids_unclear(&value) => Ok(Read { value, warnings: Vec::new(), faults: Vec::new() }),
+        Some(value) if !pids_unclear(&value) => Ok(Read::plainly(value)),
         _ => long_way(object(text, name)?, repair::resources).map(|read| in_file(read, name)),
     }
 }
@@ -91,10 +105,6 @@ fn in_file<T>(mut read: Read<T>, name: &str) -> Read<T> {
 fn misread(spec: &Spec) -> bool {
     let resources = spec.linux().as_ref().and_then(|linux| linux.resources().as_ref());
     resources.is_some_and(pids_unclear)
-        || spec.vm().is_some()
-        || spec.windows().is_some()
-        || spec.solaris().is_some()
-        || spec.zos().is_some()
 }
 
 /// An absent `pids.limit` (no limit) reads as 0 (a limit).
@@ -417,8 +427,8 @@ mod tests {
         assert!(bounding.contains(&Capability::Kill));
         assert_eq!(process.scheduler().as_ref().unwrap().flags().as_ref().unwrap().len(), 3);
         let affinity = process.exec_cpu_affinity().as_ref().unwrap();
-        assert_eq!(affinity.initial().as_deref(), Some("0-3,7"));
-        assert_eq!(affinity.cpu_affinity_final().as_deref(), None);
+        assert_eq!(affinity.initial().as_deref(), Some("0-3, 7"));
+        assert_eq!(affinity.cpu_affinity_final().as_deref(), Some(""));
         let resources = read.value.linux().as_ref().unwrap().resources().as_ref().unwrap();
         assert!(resources.pids().is_none());
         assert_eq!(resources.hugepage_limits().as_ref().unwrap()[0].limit(), i64::MAX);

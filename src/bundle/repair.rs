@@ -3,14 +3,12 @@
 //! - `null` counts as absent, as it does for every engine (they write Go's nil slices that way).
 //! - Unknown capabilities are dropped with a warning (config.md, Linux Process: MUST warn, SHOULD NOT fail).
 //! - `SCHED_FLAG_RESET_ON_FORK` and `SCHED_FLAG_DL_OVERRUN` have other names in oci-spec.
-//! - `execCPUAffinity` may hold spaces (by its JSON schema), or be empty (config.md).
-//! - `process.user` may be absent (by its JSON schema): user and group 0.
 //! - `hugepageLimits[].limit` is unsigned; what does not fit in oci-spec's i64 is above all memory anyway.
 //! - `pids` without `limit` is no limit, while oci-spec reads 0 (config-linux.md, PIDs).
 //! - Sections of other platforms are refused by name, whatever they hold.
 
 use oci_spec::runtime::Capability;
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 
 use crate::error::Error;
 
@@ -59,7 +57,6 @@ pub fn resources(value: &mut Value, _notes: &mut Notes) {
 
 fn mend_process(process: &mut Value, at: &str, notes: &mut Notes) {
     let Some(members) = process.as_object_mut() else { return };
-    members.entry("user").or_insert_with(|| json!({}));
     if let Some(sets) = members.get_mut("capabilities").and_then(Value::as_object_mut) {
         for (name, set) in sets {
             drop_unknown_capabilities(set, &format!("{at}/capabilities/{}", pointer_token(name)), notes);
@@ -67,9 +64,6 @@ fn mend_process(process: &mut Value, at: &str, notes: &mut Notes) {
     }
     if let Some(flags) = process.pointer_mut("/scheduler/flags").and_then(Value::as_array_mut) {
         flags.iter_mut().for_each(rename_scheduler_flag);
-    }
-    if let Some(lists) = process.get_mut("execCPUAffinity").and_then(Value::as_object_mut) {
-        mend_cpu_lists(lists);
     }
 }
 
@@ -96,15 +90,6 @@ fn rename_scheduler_flag(flag: &mut Value) {
         _ => return,
     };
     *flag = Value::from(name);
-}
-
-fn mend_cpu_lists(lists: &mut Map<String, Value>) {
-    for list in lists.values_mut() {
-        if let Value::String(text) = list {
-            text.retain(|c| c != ' ');
-        }
-    }
-    lists.retain(|_, list| list.as_str() != Some(""));
 }
 
 fn mend_resources(resources: &mut Value) {
