@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::harness::runtime::Runtime;
+use crate::harness::sockets::Receiver;
 use crate::harness::{Bundle, Container, differs_on, ours_only, scratch};
 use crate::tests;
 
@@ -36,6 +37,8 @@ tests![
     hooks_of_poststop_run_on_forced_delete,
     hooks_of_poststop_run_after_a_foreground_run,
     hooks_are_all_in_the_cgroup_or_outside_as_the_spec_says,
+    hooks_of_start_container_are_under_the_seccomp_filter,
+    hooks_of_start_container_reach_the_seccomp_agent,
 ];
 
 const POINTS: [&str; 6] = ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"];
@@ -359,4 +362,49 @@ fn hooks_are_all_in_the_cgroup_or_outside_as_the_spec_says() {
     let name = bundle.config["linux"]["cgroupsPath"].as_str().unwrap().to_owned();
     bundle.run().ok();
     assert!(lines(&log).iter().any(|line| line.ends_with(&name)), "{:?}", lines(&log));
+}
+
+/// What it says of itself, and whether the profile lets it make a directory.
+const CONFINED: &str = "grep -E '^(Cap|Seccomp:|NoNewPrivs)' /proc/self/status; \
+                        mkdir /tmp/made$1 2>/dev/null && echo made || echo refused";
+
+fn hooks_of_start_container_are_under_the_seccomp_filter() {
+    differs_on(Runtime::Crun, "1.8.1 runs them without the filter");
+    let profile = |calls: &[&str]| json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": calls, "action": "SCMP_ACT_ERRNO"}]});
+    for no_new_privileges in [true, false] {
+        let run = |calls: &[&str]| {
+            let log = log();
+            let hook = format!("exec >> {}; echo ran; {CONFINED}", log.display());
+            let bundle = bundle_with(&log).set("/process/noNewPrivileges", no_new_privileges);
+            let bundle = bundle.set("/linux/seccomp", profile(calls)).hook("startContainer", &hook, json!({}));
+            (bundle.sh(CONFINED).prints(), lines(&log))
+        };
+        let (program, mut hook) = run(&["mkdir", "mkdirat"]);
+        assert_eq!(hook.remove(0), "ran");
+        assert_eq!(hook.last().unwrap(), "refused", "noNewPrivileges {no_new_privileges}");
+        assert_eq!(hook, program.lines().collect::<Vec<_>>(), "just as confined as the program");
+        // Were it not for the profile, it could.
+        let (_, hook) = run(&["reboot"]);
+        assert_eq!(hook.last().unwrap(), "made");
+    }
+}
+
+/// Who answers for the program answers for the hook too: each process under the filter has a listener of its own.
+fn hooks_of_start_container_reach_the_seccomp_agent() {
+    ours_only("the peers load one filter before the hooks");
+    let agent = Receiver::new();
+    let profile = json!({"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": agent.path,
+        "syscalls": [{"names": ["sethostname"], "action": "SCMP_ACT_NOTIFY"}]});
+    let log = log();
+    let hook = format!("echo ran >> {}", log.display());
+    let bundle = bundle_with(&log).set("/linux/seccomp", profile).hook("startContainer", &hook, json!({}));
+    let container = Container::created(bundle.sleeping());
+    container.start();
+    for _ in ["hook", "program"] {
+        let received = agent.receive();
+        let state: Value = serde_json::from_slice(&received.payload).unwrap();
+        assert_eq!(state["fds"], json!(["seccompFd"]));
+        assert_eq!(received.descriptors.len(), 1);
+    }
+    assert_eq!(lines(&log), ["ran"]);
 }

@@ -3,6 +3,7 @@
 //!
 //! Runs in the runtime's process for the hooks of the runtime's namespaces, and in init for those of the container's.
 
+use std::convert::Infallible;
 use std::ffi::CString;
 use std::io::{Read, Seek, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -26,6 +27,9 @@ pub enum Surroundings<'a> {
     AfterEnd,
     /// In the container's namespaces, as children of init.
     Container,
+    /// Likewise, confined as the container's program is to be: called in the hook's own process, as the last thing
+    /// before its exec.
+    Confined(&'a dyn Fn() -> Result<()>),
 }
 
 /// Runs the hooks in order; the first that fails ends it.
@@ -57,7 +61,7 @@ fn one(hook: &Hook, state: &[u8], surroundings: &Surroundings<'_>) -> Result<()>
     let input = memory_file(state)?;
     let output = memory_file(b"")?;
     let child = match sys::clone::clone3(0, None, Parentage::Child)? {
-        Cloned::Child => program.become_hook(&input, &output),
+        Cloned::Child => program.become_hook(&input, &output, surroundings),
         Cloned::Parent(child) => child,
     };
     let ended = wait(&child, hook.timeout.map(Duration::from_secs), surroundings);
@@ -86,22 +90,23 @@ impl Program {
     }
 
     /// In the child: executes the hook, or ends with the status that shells use for what cannot be executed.
-    fn become_hook(&self, input: &OwnedFd, output: &OwnedFd) -> ! {
-        let become_it = || -> Result<(), crate::error::Errno> {
-            rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
-            sys::signal::reset()?;
-            rustix::stdio::dup2_stdin(input)?;
-            rustix::stdio::dup2_stdout(output)?;
-            rustix::stdio::dup2_stderr(output)?;
-            sys::exec::close_on_exec_from(3)?;
+    fn become_hook(&self, input: &OwnedFd, output: &OwnedFd, surroundings: &Surroundings<'_>) -> ! {
+        let become_it = || -> Result<Infallible> {
+            rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).wrap("prctl(PR_SET_PDEATHSIG)")?;
+            sys::signal::reset().wrap("sigprocmask(SIG_SETMASK)")?;
+            rustix::stdio::dup2_stdin(input).wrap("dup2(state, 0)")?;
+            rustix::stdio::dup2_stdout(output).wrap("dup2(output, 1)")?;
+            rustix::stdio::dup2_stderr(output).wrap("dup2(output, 2)")?;
+            sys::exec::close_on_exec_from(3).wrap("close_range(CLOSE_RANGE_CLOEXEC)")?;
             rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
-            Err(sys::exec::execve(&self.path, &self.args, &self.env))
+            if let Surroundings::Confined(confine) = surroundings {
+                confine()?;
+            }
+            Err(Error::sys("exec", sys::exec::execve(&self.path, &self.args, &self.env)))
         };
-        if let Err(errno) = become_it() {
-            let text = format!("exec: {}\n", sys::errno::text(errno.0));
-            // There is no other way to say it.
-            let _ = rustix::io::write(output, text.as_bytes());
-        }
+        let Err(error) = become_it();
+        // There is no other way to say it.
+        let _ = rustix::io::write(output, format!("{error}\n").as_bytes());
         sys::clone::exit_now(127)
     }
 }

@@ -107,7 +107,7 @@ struct Ready {
 
 impl Ready {
     fn execute(
-        self,
+        &self,
         process: &Process,
         container: Option<(&Plan, &Record)>,
         shared: &Shared<'_>,
@@ -116,21 +116,29 @@ impl Ready {
         if process.no_new_privileges == NoNewPrivileges::Set {
             rustix::thread::set_no_new_privs(true).wrap("prctl(PR_SET_NO_NEW_PRIVS)")?;
         }
+        let confine = || self.confine(process, &shared.channel);
         if let Some((plan, record)) = container
             && !plan.hooks.start_container.is_empty()
         {
             let state = record.state(Status::Created, Some(own_pid()));
-            hooks::run(&plan.hooks.start_container, &state, &Surroundings::Container)?;
+            hooks::run(&plan.hooks.start_container, &state, &Surroundings::Confined(&confine))?;
         }
         // Whatever the caller, a library or a bug left open ends here.
         sys::exec::close_on_exec_from(3 + shared.inherited).wrap("close_range(CLOSE_RANGE_CLOEXEC)")?;
-        // From the filter on, every system call may be forbidden: as few as can be follow it.
-        load_filter(process, &shared.channel)?;
+        confine()?;
+        let errno = sys::exec::execve(&self.program, &process.args, &self.env);
+        Err(explain_exec(&self.program, errno))
+    }
+
+    /// What holds for the program, and for each startContainer hook, a program of the image too: the filter, and then no
+    /// more than the capabilities asked for. From the filter on every system call may be forbidden: as few as can be
+    /// follow it.
+    fn confine(&self, process: &Process, channel: &Channel) -> Result<()> {
+        load_filter(process, channel)?;
         if process.no_new_privileges == NoNewPrivileges::Unset && process.security.seccomp.is_some() {
             identity::let_go(self.left.as_ref())?;
         }
-        let errno = sys::exec::execve(&self.program, &process.args, &self.env);
-        Err(explain_exec(&self.program, errno))
+        Ok(())
     }
 }
 
