@@ -45,6 +45,9 @@ tests![
     start_of_a_stopped_container_is_refused,
     start_reports_a_program_that_went_away,
     start_reports_a_bad_interpreter,
+    start_reports_a_profile_that_kills_execve,
+    start_reports_an_init_that_is_killed_before_its_program,
+    start_of_a_program_that_ends_at_once_is_a_start,
     program_does_not_run_before_start,
     kill_of_a_created_container,
     delete_force_of_a_running_container,
@@ -376,6 +379,51 @@ fn start_reports_a_bad_interpreter() {
     ours_only("no peer learns at start whether the exec worked");
     let container = Container::created(Bundle::new().script("prog", "#!/no/interpreter\n").args(["/prog"]));
     container.verb("start").fails().has_code(1).says("/prog");
+}
+
+/// A filter that ends the process at its exec.
+fn no_execve(bundle: Bundle) -> Bundle {
+    let rule = json!({"names": ["execve", "execveat"], "action": "SCMP_ACT_KILL_PROCESS"});
+    bundle.set("/linux/seccomp", json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]}))
+}
+
+fn start_reports_a_profile_that_kills_execve() {
+    ours_only("the peers take the end of init for a start");
+    let container = Container::created(no_execve(Bundle::new().sleeping()));
+    // The container's filter is that of an exec, too.
+    container.exec(["true"]).run().has_code(255).says("ended before it could execute the program").says("SIGSYS");
+    container.exec_with(["--detach"]).arg("true").run().has_code(255).says("SIGSYS");
+    container.verb("start").fails().says("ended before it could execute the program").says("SIGSYS");
+    container.wait_stopped();
+    Container::new(no_execve(Bundle::new())).call_run().fails().says("SIGSYS");
+}
+
+/// Starts it while somebody else, as an engine's monitor would, waits for the end of init.
+fn start_with_a_quick_parent(container: &Container) -> crate::harness::Output {
+    let init = nix::unistd::Pid::from_raw(container.pid());
+    std::thread::scope(|scope| {
+        let parent = scope.spawn(move || nix::sys::wait::waitpid(init, None).unwrap());
+        let output = container.verb("start").run();
+        parent.join().unwrap();
+        output
+    })
+}
+
+/// Whoever comes first: `start` looks at init while it still is there, or its parent has collected it.
+fn start_reports_an_init_that_is_killed_before_its_program() {
+    ours_only("the peers take the end of init for a start");
+    for _ in 0..10 {
+        start_with_a_quick_parent(&Container::created(no_execve(Bundle::new()))).fails().says("SIGSYS");
+        // In the host's pid namespace, since in its own nobody inside can kill init.
+        let bundle = Bundle::new().without_namespace("pid").hook("startContainer", "kill -KILL $PPID", json!({}));
+        start_with_a_quick_parent(&Container::created(bundle)).fails().says("SIGKILL");
+    }
+}
+
+fn start_of_a_program_that_ends_at_once_is_a_start() {
+    for _ in 0..20 {
+        start_with_a_quick_parent(&Container::created(Bundle::new().args(["false"]))).ok();
+    }
 }
 
 fn program_does_not_run_before_start() {

@@ -10,13 +10,14 @@ use rustix::fs::{Mode, OFlags};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 use super::birth::{self, Birth};
-use super::protocol::{self, Channel, Order, Report};
+use super::protocol::{Channel, Order, Report};
+use super::start::await_exec;
 use super::{descriptors, sources};
 use crate::error::{Error, Failure, Result, Wrap};
 use crate::host::cgroup::{Cgroup, Unified};
 use crate::host::hooks::{self, Surroundings};
 use crate::host::scope::{Kept, Planned};
-use crate::host::{console, id_maps, net_devices, resctrl, seccomp_agent};
+use crate::host::{console, id_maps, net_devices, resctrl};
 use crate::init::{self, JoinCgroup, Keyring, Setup, Shared};
 use crate::plan::cgroup::CgroupPlan;
 use crate::plan::intel_rdt::ResctrlGroups;
@@ -364,7 +365,7 @@ fn start_socket(dir: &Dir) -> Result<OwnedFd> {
 }
 
 /// A socket for it, and the address: a descriptor's, so that a long path of the state directory does not matter (unix(7)).
-fn start_address(dir: &Dir) -> Result<(OwnedFd, SocketAddrUnix)> {
+pub(super) fn start_address(dir: &Dir) -> Result<(OwnedFd, SocketAddrUnix)> {
     let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC, None)
         .wrap("socket(AF_UNIX)")?;
     Ok((socket, SocketAddrUnix::new(dir.start_address()).wrap("sockaddr_un")?))
@@ -425,8 +426,8 @@ impl Created {
 
     /// Runs the program, and waits until it runs or could not be executed.
     pub fn start(&self) -> Result<()> {
-        self.channel.send(&Order::Start)?;
-        await_exec(&self.channel, &self.record, self.child.pid)
+        self.channel.order(&Order::Start)?;
+        await_exec(&self.channel, &self.record, &self.child, self.record.init)
     }
 
     /// Has everything taken back, for this reason.
@@ -435,52 +436,4 @@ impl Created {
         let Record { scope, net_devices: lent, resctrl, .. } = record;
         Making { dir, cgroup, scope, child: Some(child), lent, resctrl }.fail(error)
     }
-}
-
-/// End of file: the program runs, since the channel closes by its exec. A message: it does not, and why; or a seccomp
-/// listener, which is given to its agent. `pid` is the process's.
-pub fn await_exec(channel: &Channel, record: &Record, pid: i32) -> Result<()> {
-    loop {
-        match channel.receive_with::<Report>()? {
-            None => return Ok(()),
-            Some((Report::Listening, Some(listener))) => give_to_agent(&listener, record, pid)?,
-            Some((Report::Failed(error), _)) => return Err(*error),
-            Some((report, _)) => return Err(Error::new(format!("unexpected report {report:?}"))),
-        }
-    }
-}
-
-fn give_to_agent(listener: &OwnedFd, record: &Record, pid: i32) -> Result<()> {
-    let Some(agent) = &record.seccomp_agent else {
-        return Err(Error::new("a seccomp listener without an agent").at("/linux/seccomp/listenerPath"));
-    };
-    let container = record.init.map_or(pid, |init| init.pid);
-    let state =
-        seccomp_agent::process_state(record.oci_state(Status::Created, container)?, pid, agent.metadata.as_deref())?;
-    seccomp_agent::hand_over(&agent.path, &state, listener.as_fd(), seccomp_agent::PATIENCE)
-        .map_err(|e| e.at("/linux/seccomp/listenerPath"))
-}
-
-/// Starts a created container over its socket.
-///
-/// # Errors
-/// What init says; where the seccomp agent failed, init is ended.
-pub fn start(dir: &Dir, record: &Record) -> Result<()> {
-    let (channel, inits) = Channel::pair()?;
-    let (socket, address) = start_address(dir)?;
-    protocol::send_to(socket.as_fd(), &address, &Order::Start, inits.as_fd()).map_err(|error| {
-        let path = dir.path().join(crate::state::START_SOCKET);
-        error.wrap(format!("reach the container's init process at {path:?}"))
-    })?;
-    // Init holds the only one now, or nobody does.
-    drop(inits);
-    let init = record.init.ok_or_else(|| Error::new("the record names no init process"))?;
-    let started = await_exec(&channel, record, init.pid);
-    if started.is_err()
-        && let Some(pidfd) = init.open()
-    {
-        // It ends by itself where it was init that failed, and may have ended already.
-        let _ = sys::pidfd::send_signal(pidfd.as_fd(), libc::SIGKILL);
-    }
-    started
 }

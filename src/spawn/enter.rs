@@ -11,9 +11,10 @@ use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, PidfdFlags};
 
 use super::birth;
-use super::create::{NewKeyring, await_exec, died, pid_of, set_limits, set_oom_score_adj};
+use super::create::{NewKeyring, died, pid_of, set_limits, set_oom_score_adj};
 use super::descriptors;
 use super::protocol::{Channel, Order, Report};
+use super::start::await_exec;
 
 use crate::error::{Error, Kind, Result, Wrap};
 use crate::host::cgroup::{Cgroup, Unified};
@@ -47,7 +48,8 @@ pub struct Entered {
 impl Entered {
     /// Runs the program, and waits until it runs or could not be executed.
     pub fn start(&self, record: &Record) -> Result<()> {
-        let started = self.channel.send(&Order::Start).and_then(|()| await_exec(&self.channel, record, self.child.pid));
+        let started =
+            self.channel.send(&Order::Start).and_then(|()| await_exec(&self.channel, record, &self.child, None));
         if started.is_err() {
             birth::abandon(&self.child);
         }

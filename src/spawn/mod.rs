@@ -12,3 +12,4 @@ pub mod foreground;
 pub mod protocol;
 pub mod seal;
 mod sources;
+pub mod start;

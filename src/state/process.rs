@@ -24,6 +24,31 @@ pub enum Life {
     Program,
 }
 
+/// Whether a process that has closed its end of a channel did so by executing its program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Executed {
+    Yes,
+    /// It ended before, with this status of wait(2).
+    Never(i32),
+    /// It has ended since, and somebody has collected it: there is nothing left that would know.
+    Unknown,
+}
+
+/// linux/sched.h: "Forked but didn't exec". Set by fork, cleared by execve, shown since 2.6.
+const PF_FORKNOEXEC: u64 = 0x40;
+
+impl Executed {
+    /// Looks at the process of this pid, dead or alive; `known` where it may have been given to another one.
+    pub fn look(pid: i32, known: Option<Identity>) -> Self {
+        match stat(pid) {
+            Some(stat) if known.is_some_and(|known| known.start_time != stat.start_time) => Self::Unknown,
+            Some(stat) if stat.flags & PF_FORKNOEXEC != 0 => Self::Never(stat.exit_code),
+            Some(_) => Self::Yes,
+            None => Self::Unknown,
+        }
+    }
+}
+
 impl Identity {
     /// The process that has this pid now.
     pub fn of(pid: i32) -> Option<Self> {
@@ -32,8 +57,6 @@ impl Identity {
 
     /// What this very process is doing; `None` once it has ended, also while it is a zombie.
     pub fn life(&self) -> Option<Life> {
-        /// linux/sched.h: "Forked but didn't exec". Set by fork, cleared by execve, shown since 2.6.
-        const PF_FORKNOEXEC: u64 = 0x40;
         let stat = stat(self.pid)?;
         if stat.start_time != self.start_time || matches!(stat.state, b'Z' | b'X') {
             return None;
@@ -54,12 +77,14 @@ impl Identity {
     }
 }
 
-/// Three fields of /proc/PID/stat.
+/// Four fields of /proc/PID/stat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Stat {
     state: u8,
     flags: u64,
     start_time: u64,
+    /// A status of wait(2), for one that ends or has ended; 0 for who may not know it.
+    exit_code: i32,
 }
 
 fn stat(pid: i32) -> Option<Stat> {
@@ -73,12 +98,13 @@ fn stat(pid: i32) -> Option<Stat> {
 fn parse(text: &[u8]) -> Option<Stat> {
     let end = text.iter().rposition(|b| *b == b')')?;
     let rest = std::str::from_utf8(text.get(end + 1..)?).ok()?;
-    // state is field 3 of proc_pid_stat(5), flags field 9, starttime field 22.
+    // state is field 3 of proc_pid_stat(5), flags field 9, starttime field 22, exit_code field 52, the last.
     let mut fields = rest.split_ascii_whitespace();
     let state = *fields.next()?.as_bytes().first()?;
     let flags = fields.nth(5)?.parse().ok()?;
     let start_time = fields.nth(12)?.parse().ok()?;
-    Some(Stat { state, flags, start_time })
+    let exit_code = fields.nth(29).and_then(|code| code.parse().ok()).unwrap_or_default();
+    Some(Stat { state, flags, start_time, exit_code })
 }
 
 #[cfg(test)]
@@ -88,7 +114,10 @@ mod tests {
     #[test]
     fn names_with_parentheses_do_not_shift_the_fields() {
         let text = b"7 (a) b) S 1 7 7 0 -1 4194368 80 0 0 0 0 0 0 0 20 0 1 0 12345 0 0\n";
-        assert_eq!(parse(text), Some(Stat { state: b'S', flags: 4_194_368, start_time: 12345 }));
+        let short = Stat { state: b'S', flags: 4_194_368, start_time: 12345, exit_code: 0 };
+        assert_eq!(parse(text), Some(short));
+        let whole = [text.trim_ascii_end(), " 0".repeat(27).as_bytes(), b" 9\n"].concat();
+        assert_eq!(parse(&whole), Some(Stat { exit_code: 9, ..short }));
         assert_eq!(parse(b"7 (a"), None);
     }
 

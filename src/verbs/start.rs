@@ -6,7 +6,7 @@ use crate::cli::StartOptions;
 use crate::error::{Error, Result};
 use crate::host::hooks::{self, Surroundings};
 use crate::host::notify_socket;
-use crate::spawn::create;
+use crate::spawn;
 use crate::state::{Lock, Record, Status};
 
 pub(super) fn start(context: &Context, options: &StartOptions) -> Result<()> {
@@ -21,7 +21,7 @@ pub(super) fn start(context: &Context, options: &StartOptions) -> Result<()> {
         Status::Creating => return Err(Error::new("cannot start a container that is not created yet")),
     }
     // Where the program cannot be executed, init ends; who drives us deletes the container, as after any end.
-    create::start(&entry.dir, &entry.record)?;
+    spawn::start::start(&entry.dir, &entry.record)?;
     entry.dir.remove_start_socket()?;
     if let Some(init) = entry.record.init {
         notify_socket::tell_main_pid(init.pid);

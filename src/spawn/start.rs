@@ -1,0 +1,101 @@
+//! Learns whether the program runs: from [`super::create::Created`], from an exec, or over the socket of a container that
+//! waits for `start`.
+//!
+//! Runs in the runtime's process.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::process::{Pid, PidfdFlags};
+
+use super::create::start_address;
+use super::protocol::{self, Channel, Order, Report};
+use crate::error::{Error, Result, Wrap};
+use crate::host::seccomp_agent;
+use crate::state::process::{Executed, Identity};
+use crate::state::{Dir, Record, Status};
+use crate::sys;
+use crate::sys::clone::Child;
+
+/// End of file: the channel was closed, by the exec or by the end of the process, and it is looked at to tell which. A
+/// message: the program does not run, and why; or a seccomp listener, which is given to its agent. `known` where the
+/// process is not a child of ours.
+pub(super) fn await_exec(channel: &Channel, record: &Record, child: &Child, known: Option<Identity>) -> Result<()> {
+    loop {
+        match channel.receive_with::<Report>()? {
+            None => return verify_exec(child, known),
+            Some((Report::Listening, Some(listener))) => give_to_agent(&listener, record, child.pid)?,
+            Some((Report::Failed(error), _)) => return Err(*error),
+            Some((report, _)) => return Err(Error::new(format!("unexpected report {report:?}"))),
+        }
+    }
+}
+
+/// Init speaks before it ends, but for one that was killed.
+fn verify_exec(child: &Child, known: Option<Identity>) -> Result<()> {
+    match Executed::look(child.pid, known) {
+        Executed::Yes => Ok(()),
+        Executed::Never(status) => Err(ended(status, "before it could execute the program")),
+        // Its parent was faster than we are. A program that was killed just as fast cannot be told from it.
+        Executed::Unknown => match sys::pidfd::wait_status(child.pidfd.as_fd()) {
+            Some(status) if libc::WIFSIGNALED(status) => {
+                Err(ended(status, "before it could execute the program, or as soon as it had"))
+            }
+            _ => Ok(()),
+        },
+    }
+}
+
+fn ended(status: i32, when: &str) -> Error {
+    let error = Error::new(format!("the container's process ended {when}"));
+    match (libc::WIFSIGNALED(status), libc::WTERMSIG(status)) {
+        (true, libc::SIGSYS) => error.hint(
+            "it was killed by SIGSYS: does the seccomp profile allow execve and what the runtime does before it?",
+        ),
+        (true, libc::SIGKILL) => error.hint("it was killed by SIGKILL: does the memory limit leave room for it?"),
+        (true, signal) => error.hint(format!("it was killed by signal {signal}")),
+        (false, _) => error.hint(format!("its exit status is {}", libc::WEXITSTATUS(status))),
+    }
+}
+
+fn give_to_agent(listener: &OwnedFd, record: &Record, pid: i32) -> Result<()> {
+    let Some(agent) = &record.seccomp_agent else {
+        return Err(Error::new("a seccomp listener without an agent").at("/linux/seccomp/listenerPath"));
+    };
+    let container = record.init.map_or(pid, |init| init.pid);
+    let state =
+        seccomp_agent::process_state(record.oci_state(Status::Created, container)?, pid, agent.metadata.as_deref())?;
+    seccomp_agent::hand_over(&agent.path, &state, listener.as_fd(), seccomp_agent::PATIENCE)
+        .map_err(|e| e.at("/linux/seccomp/listenerPath"))
+}
+
+/// Starts a created container over its socket.
+///
+/// # Errors
+/// What init says; where the seccomp agent failed, init is ended.
+pub fn start(dir: &Dir, record: &Record) -> Result<()> {
+    let init = record.init.ok_or_else(|| Error::new("the record names no init process"))?;
+    let child = open_init(init)?;
+    let (channel, inits) = Channel::pair()?;
+    let (socket, address) = start_address(dir)?;
+    protocol::send_to(socket.as_fd(), &address, &Order::Start, inits.as_fd()).map_err(|error| {
+        let path = dir.path().join(crate::state::START_SOCKET);
+        error.wrap(format!("reach the container's init process at {path:?}"))
+    })?;
+    // Init holds the only one now, or nobody does.
+    drop(inits);
+    let started = await_exec(&channel, record, &child, Some(init));
+    if started.is_err() {
+        // It ends by itself where it was init that failed, and may have ended already.
+        let _ = sys::pidfd::send_signal(child.pidfd.as_fd(), libc::SIGKILL);
+    }
+    started
+}
+
+/// By a pidfd that is opened before init is reached: whose socket takes the order has had the pid since `create`.
+fn open_init(init: Identity) -> Result<Child> {
+    let pid = Pid::from_raw(init.pid).ok_or_else(|| Error::new(format!("init has the pid {}", init.pid)))?;
+    let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty())
+        .wrap_with(|| format!("pidfd_open({})", init.pid))
+        .wrap("reach the container's init process")?;
+    Ok(Child { pid: init.pid, pidfd })
+}
