@@ -41,6 +41,7 @@ tests![
     cve_2025_52565_console_that_is_a_link,
     cve_2025_52565_ptmx_that_is_a_link,
     cve_2025_52881_sysctl_with_a_mount_over_it,
+    cve_2025_52881_sysctl_in_a_joined_mount_namespace,
     cve_2026_41579_dev_that_is_a_link,
     cve_2026_47766_directory_of_a_device_that_is_a_link,
     cve_2026_88264_console_that_is_a_dangling_link,
@@ -418,6 +419,24 @@ fn cve_2025_52881_sysctl_with_a_mount_over_it() {
     bundle.config["linux"]["sysctl"] = json!({"net.ipv4.ip_forward": "1"});
     bundle.refused();
     assert_eq!(fs::read_to_string(&file).unwrap(), "untouched");
+}
+
+/// The owner of a mount namespace that is joined by path has put a /proc/sys of its own there.
+fn cve_2025_52881_sysctl_in_a_joined_mount_namespace() {
+    ours_only("the peers join no mount namespace where anything is to be mounted");
+    let fake = scratch::new_dir("fake");
+    fs::create_dir(fake.join("kernel")).unwrap();
+    fs::write(fake.join("kernel/shmmax"), "untouched").unwrap();
+    let script = format!("mount --bind {} /proc/sys && cat /proc/sys/kernel/shmmax && exec sleep 1000", fake.display());
+    let owner = Call::new("unshare").args(["--mount", "sh", "-c", &script]).start();
+    wait_until("what is read there is the fake", || owner.stdout() == "untouched");
+    let namespace = PathBuf::from(format!("/proc/{}/ns/mnt", owner.pid()));
+    let bundle =
+        Bundle::new().namespace("mount", Some(&namespace)).set("/linux/sysctl", json!({"kernel.shmmax": "4711"}));
+    assert_eq!(bundle.args(["cat", "/proc/sys/kernel/shmmax"]).prints(), "4711");
+    assert_eq!(fs::read_to_string(fake.join("kernel/shmmax")).unwrap(), "untouched");
+    owner.signal(nix::sys::signal::Signal::SIGKILL);
+    owner.wait();
 }
 
 fn cve_2026_41579_dev_that_is_a_link() {

@@ -43,6 +43,7 @@ use labels::Labels;
 use mount::Mounting;
 use root::{Links, Root};
 use rooted::Rooted;
+use sysctl::ProcSys;
 use terminal::Pty;
 
 /// What create and run hand over to init.
@@ -155,7 +156,8 @@ impl Born {
 
     fn create(self, setup: Setup<'_>) -> Fatal {
         let Setup { plan, record, cgroup: _, joins, mut sources, shared } = setup;
-        let prepared = join(plan, &joins)
+        let prepared = ProcSys::open(plan)
+            .and_then(|proc_sys| join(plan, &joins, proc_sys))
             .and_then(|joined| joined.mount(plan, record, &mut sources, &shared))
             .and_then(|mounted| mounted.change_root(plan));
         let rooted = match prepared {
@@ -209,7 +211,7 @@ fn enter_container(
 }
 
 /// Joins everything that exists before mounting begins.
-fn join(plan: &Plan, joins: &[NamespaceKind]) -> Result<Joined> {
+fn join(plan: &Plan, joins: &[NamespaceKind], proc_sys: ProcSys) -> Result<Joined> {
     for kind in joins {
         let Namespace::Join { path, fd } = plan.namespaces.get(*kind) else { continue };
         sys::nsfs::enter(fd, *kind)
@@ -226,7 +228,7 @@ fn join(plan: &Plan, joins: &[NamespaceKind]) -> Result<Joined> {
         sys::network::loopback_up().wrap("bring the loopback interface up")?;
     }
     let root = change_root::enter_mount_namespace(plan)?;
-    Ok(Joined { root })
+    Ok(Joined { root, proc_sys })
 }
 
 fn join_cgroup(cgroup: JoinCgroup<'_>) -> Result<()> {
@@ -253,6 +255,7 @@ fn set_names(plan: &Plan) -> Result<()> {
 /// In all its namespaces, with the rootfs as a mount of its own; the host's tree is still there.
 struct Joined {
     root: Root,
+    proc_sys: ProcSys,
 }
 
 impl Joined {
@@ -293,7 +296,7 @@ impl Joined {
             let state = record.state(Status::Creating, Some(own_pid()));
             hooks::run(create_container, &state, &Surroundings::Container)?;
         }
-        sysctl::write(plan)?;
+        self.proc_sys.write(plan)?;
         masked_paths::make_read_only(&root, &plan.readonly_paths)?;
         masked_paths::mask(&root, &plan.masked_paths)?;
         change_root::finish_root(plan, &root)?;
