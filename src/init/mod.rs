@@ -23,7 +23,6 @@ pub(crate) mod scheduling;
 mod sysctl;
 mod terminal;
 
-use std::ffi::CStr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
@@ -96,8 +95,10 @@ pub(crate) enum JoinCgroup<'a> {
 /// The session keyring.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Keyring<'a> {
-    /// A new one of this name.
-    New(&'a CStr),
+    /// A new one of this name, which is nobody else's.
+    New(&'a str),
+    /// The container's, of this name, or a new one where it is gone.
+    Containers(&'a str),
     /// The caller's (`--no-new-keyring`).
     Inherited,
 }
@@ -148,9 +149,7 @@ impl Born {
         await_go(&shared.channel)?;
         // In the host's mount namespace still, and before the keyring, which gets a label too.
         let labels = Labels::open(process)?;
-        if let Keyring::New(name) = shared.keyring {
-            keyring::join_new_session(name)?;
-        }
+        keyring::join(shared.keyring)?;
         Ok(Self { labels })
     }
 

@@ -2,12 +2,12 @@
 //!
 //! What is made is written down before it is made, and unwound in reverse on any error. Runs in the runtime's process.
 
-use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use rustix::rand::GetRandomFlags;
 
 use super::birth::{self, Birth};
 use super::protocol::{Channel, Order, Report};
@@ -122,6 +122,11 @@ impl Making {
             // Before they are moved: a `delete --force` then finds them.
             record.net_devices = net_devices::look(&plan.net_devices)?;
         }
+        let keyring = match request.keyring {
+            NewKeyring::Yes => Some(keyring_name(&record.id)?),
+            NewKeyring::No => None,
+        };
+        record.keyring.clone_from(&keyring);
         let cgroup = self.write_intent(&mut record, cgroup, request.config)?;
         if let Some(rdt) = &plan.intel_rdt {
             resctrl::make(rdt)?;
@@ -132,7 +137,6 @@ impl Making {
             StartBy::Runtime => None,
         };
         let sources = sources::open(plan)?;
-        let keyring = CString::new(format!("_ses.{}", record.id)).map_err(|_| Error::new("a NUL in the id"))?;
         let (channel, inside) = Channel::pair()?;
         let into = match (&plan.namespaces.user, &self.cgroup) {
             // In a user namespace joined by path there may be no privilege over the cgroup.
@@ -154,11 +158,7 @@ impl Making {
                     start_socket,
                     console,
                     inherited: request.inherited,
-                    keyring: if request.keyring == NewKeyring::Yes {
-                        Keyring::New(&keyring)
-                    } else {
-                        Keyring::Inherited
-                    },
+                    keyring: keyring.as_deref().map_or(Keyring::Inherited, Keyring::New),
                 };
                 self.become_init(plan, &record, unified, sources, shared)
             }
@@ -354,6 +354,15 @@ fn run_hooks(plan: &Plan, record: &Record, child: &Child) -> Result<()> {
     let surroundings = Surroundings::Runtime { init: child.pidfd.as_fd() };
     hooks::run(&plan.hooks.prestart, &state, &surroundings)?;
     hooks::run(&plan.hooks.create_runtime, &state, &surroundings)
+}
+
+/// A name for a session keyring that nobody can have made before. One is joined by its name, and whoever made it first
+/// would hold the container's keys: a process with the same user and user namespace, in another container for one.
+pub(super) fn keyring_name(id: &str) -> Result<String> {
+    let mut random = [0u8; 16];
+    // Not waited for at boot: the kernel has long been seeded when there is somebody to attack.
+    rustix::rand::getrandom(&mut random, GetRandomFlags::empty()).wrap("getrandom")?;
+    Ok(format!("_ses.{id}.{:032x}", u128::from_ne_bytes(random)))
 }
 
 /// Binds the socket that `start` will send to.

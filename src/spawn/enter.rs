@@ -3,7 +3,6 @@
 //! The same road as [`super::create`], shorter: nothing is made that would have to be unwound but the process itself.
 //! Runs in the runtime's process.
 
-use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
@@ -11,7 +10,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, PidfdFlags};
 
 use super::birth;
-use super::create::{NewKeyring, died, pid_of, set_limits, set_oom_score_adj};
+use super::create::{died, keyring_name, pid_of, set_limits, set_oom_score_adj};
 use super::descriptors;
 use super::protocol::{Channel, Order, Report};
 use super::start::await_exec;
@@ -33,7 +32,6 @@ pub struct Request<'a> {
     pub console_socket: Option<PathBuf>,
     pub pidfd_socket: Option<PathBuf>,
     pub inherited: u32,
-    pub keyring: NewKeyring,
 }
 
 /// A process in the container whose program could run. Dropped without [`Entered::start`], it ends.
@@ -77,7 +75,10 @@ pub fn enter(request: &Request<'_>) -> Result<Entered> {
         (Road::ThroughUserNamespace, _) => None,
     };
     let into = cgroup.map(Cgroup::into_fd).transpose()?.flatten();
-    let keyring = CString::new(format!("_ses.{}", request.record.id)).map_err(|_| Error::new("a NUL in the id"))?;
+    let keyring = match &request.record.keyring {
+        Some(name) => name.clone(),
+        None => keyring_name(&request.record.id)?,
+    };
     let root = shared_mounts_root(request.record, pid, &container)?;
     let joins = left_to_process(request.record, &road);
     let cloned = match road {
@@ -87,7 +88,7 @@ pub fn enter(request: &Request<'_>) -> Result<Entered> {
     let child = match cloned {
         (Cloned::Child, unified) => {
             drop(channel);
-            let keyring = if request.keyring == NewKeyring::Yes { Keyring::New(&keyring) } else { Keyring::Inherited };
+            let keyring = Keyring::Containers(&keyring);
             let shared = Shared { channel: inside, start_socket: None, console, inherited: request.inherited, keyring };
             let cgroup = cgroup.map_or(JoinCgroup::Done, |cgroup| JoinCgroup::Itself(cgroup, unified));
             become_process(request, &joins, cgroup, container, root, shared)

@@ -48,6 +48,9 @@ pub struct Record {
     /// Where it is in resctrl.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resctrl: Option<ResctrlGroups>,
+    /// The name of its session keyring, for `exec`: known to nobody else, since who knows it may join the keyring.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keyring: Option<String>,
     /// Who gets the listener of the container's seccomp filter.
     pub seccomp_agent: Option<SeccompAgent>,
     /// The hooks that later commands run.

@@ -8,7 +8,8 @@ use crate::error::Errno;
 /// A key's serial number.
 pub type Key = i32;
 
-/// Joins a new session keyring of this name, so that the container cannot reach the caller's keys.
+/// Joins the session keyring of this name that lets us search it, or a new one of ours, so that the container cannot
+/// reach the caller's keys.
 ///
 /// # Errors
 /// ENOSYS, EPERM: no keyrings here (a kernel without them, or a seccomp filter); EDQUOT: the user's quota of keys.

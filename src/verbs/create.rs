@@ -148,6 +148,7 @@ impl Prepared {
             owner: rustix::process::getuid().as_raw(),
             phase: Phase::Creating,
             init: None,
+            keyring: None,
             cgroup: None,
             scope: self.scope.as_ref().map(Planned::kept),
             resources: None,

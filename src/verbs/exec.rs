@@ -13,7 +13,6 @@ use crate::cli::ExecOptions;
 use crate::error::{Error, Kind, Result};
 use crate::host::cgroup::Cgroup;
 use crate::plan::{self, Host};
-use crate::spawn::create::NewKeyring;
 use crate::spawn::descriptors::Inherited;
 use crate::spawn::enter::{self, Entered};
 use crate::spawn::foreground::{Foreground, Signals};
@@ -38,8 +37,6 @@ pub(super) fn exec(context: &Context, options: &ExecOptions, inherited: Inherite
         console_socket: options.console_socket.clone(),
         pidfd_socket: options.pidfd_socket.clone(),
         inherited: inherited.count,
-        // The container's processes share the one of its init only by inheriting it: each exec gets its own, as in runc.
-        keyring: NewKeyring::Yes,
     })?;
     finish(entered, &entry.record, options, signals)
 }
