@@ -32,6 +32,8 @@ tests![
     update_merges,
     update_reads_files_and_stdin,
     update_that_is_wrong_changes_nothing,
+    update_that_fails_midway_is_taken_back,
+    update_that_fails_midway_is_taken_back_on_v2,
     update_moves_limits_in_an_order_that_works,
     update_changes_devices,
     what_the_host_cannot_do_is_named,
@@ -313,6 +315,70 @@ fn update_that_is_wrong_changes_nothing() {
         assert!(output.stderr.contains(pointer), "{output:?}");
     }
     assert_eq!((value(&container, "memory.limit_in_bytes"), value(&container, "pids.max")), before);
+}
+
+/// A block device that no host has is found only when the kernel is told of it, after all other limits were written.
+fn update_that_fails_midway_is_taken_back() {
+    ours_only("peers keep what they wrote before");
+    needs_v1(&["memory", "pids", "cpu", "cpuset", "blkio", "devices"]);
+    let container = Container::started(
+        limited(json!({
+            "memory": {"limit": 64 << 20, "swap": 80 << 20}, "cpu": {"shares": 512, "quota": 50_000, "period": 100_000},
+        }))
+        .edit(|config| {
+            config["linux"]["devices"] = json!([{"path": "/dev/kmsg", "type": "c", "major": 1, "minor": 11}]);
+        })
+        .sh("sleep 1000"),
+    );
+    let files = [
+        "memory.limit_in_bytes",
+        "memory.swappiness",
+        "memory.oom_control",
+        "cpu.shares",
+        "cpu.idle",
+        "cpu.cfs_quota_us",
+        "cpu.cfs_period_us",
+        "cpu.cfs_burst_us",
+        "cpuset.cpus",
+        "pids.max",
+        "devices.list",
+    ];
+    let now = || files.map(|name| value(&container, name).lines().next().unwrap_or_default().to_owned());
+    let before = now();
+    let mut change = json!({
+        "memory": {"limit": 32 << 20, "swap": 48 << 20, "swappiness": 7, "disableOOMKiller": true},
+        "cpu": {"idle": 1, "quota": 20_000, "period": 50_000, "burst": 5_000, "cpus": "0"},
+        "pids": {"limit": 30},
+        "devices": [{"allow": false}, {"allow": true, "type": "c", "major": 1, "minor": 11, "access": "w"}],
+        "blockIO": {"throttleReadBpsDevice": [{"major": 4095, "minor": 7, "rate": 5}]},
+    });
+    let update = |change: &Value| {
+        let call = container.call(["update", "--resources", "-", &container.id]);
+        call.stdin_text(&change.to_string())
+    };
+    let output = update(&change).fails();
+    assert!(output.stderr.contains("/linux/resources/blockIO/throttleReadBpsDevice/0: write("), "{output:?}");
+    assert!(!output.stderr.contains("undoing"), "{output:?}");
+    assert_eq!(now(), before);
+    container.exec(["/bin/sh", "-c", ": > /dev/kmsg"]).fails();
+    // The state is as it was too: the next update builds on it.
+    container.call(["update", "--memory-swap", "-1", &container.id]).ok();
+    assert_eq!(now(), before);
+    // The same without the device shows that it was alone at fault.
+    change.as_object_mut().expect("an object").remove("blockIO");
+    update(&change).ok();
+    assert!(now().iter().zip(&before).filter(|(now, before)| now == before).count() <= 1, "{before:?} {:?}", now());
+    container.exec_sh(": > /dev/kmsg");
+}
+
+fn update_that_fails_midway_is_taken_back_on_v2() {
+    ours_only("peers keep what they wrote before");
+    View::V2.enter();
+    let container = Container::created(Bundle::new().sleeping());
+    let change = r#"{"unified":{"cgroup.max.depth":"7","cgroup.max.descendants":"many"}}"#;
+    let output = container.call(["update", "-r", "-", &container.id]).stdin_text(change).fails();
+    assert!(output.stderr.contains("/linux/resources/unified/cgroup.max.descendants: write("), "{output:?}");
+    assert_eq!(value(&container, "cgroup.max.depth"), "max");
 }
 
 fn update_moves_limits_in_an_order_that_works() {

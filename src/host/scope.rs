@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::cgroup::Cgroup;
 use super::cgroup::layout::Layout;
+use super::cgroup::rollback::Applied;
 use super::systemd::unit::Unit;
 use super::systemd::{Manager, Scope, Systemd};
 use crate::error::{Error, Faults, Result, Wrap};
@@ -54,13 +55,20 @@ impl Planned {
 }
 
 impl Kept {
-    /// Carries out an update: systemd's view first, for its units are coarser than the files, which have the last word.
-    pub fn update(&self, cgroup: &Cgroup, layout: &Layout, plan: &UpdatePlan) -> Result<()> {
-        cgroup.check_usage(plan)?;
+    /// Carries out an update: the files first, where the kernel refuses what it cannot do and all can be taken back; then
+    /// systemd, which writes them by its own coarser units; and so the files once more, which have the last word.
+    pub fn update(&self, cgroup: &Cgroup, layout: &Layout, plan: &UpdatePlan) -> Result<Applied> {
+        let applied = cgroup.update(plan)?;
+        match self.set_properties(layout, plan).and_then(|()| cgroup.update(plan)) {
+            Ok(_again) => Ok(applied),
+            Err(error) => Err(applied.take_back(cgroup, error)),
+        }
+    }
+
+    fn set_properties(&self, layout: &Layout, plan: &UpdatePlan) -> Result<()> {
         let mut systemd = Systemd::connect(self.manager)?;
         let properties = scope::changes(&systemd.facts(scope::controllers(layout)), plan)?;
-        systemd.set_properties(&self.unit.name, &properties)?;
-        cgroup.update(plan)
+        systemd.set_properties(&self.unit.name, &properties)
     }
 
     /// Kills what is left of the container's processes, ends the scope, and removes what of the cgroup systemd did not.

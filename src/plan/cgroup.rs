@@ -146,6 +146,13 @@ pub enum Which {
     V2,
 }
 
+impl Which {
+    /// True for one of v1.
+    pub fn is_v1(&self) -> bool {
+        matches!(self, Self::V1(_))
+    }
+}
+
 /// All that is to be done to make a cgroup.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CgroupPlan {

@@ -1,4 +1,5 @@
-//! `update`: changes the limits of a container. What is not named stays; nothing is written unless all of it is right.
+//! `update`: changes the limits of a container. What is not named stays; nothing is written unless all of it is right,
+//! and what was written goes back to what it was where a later write is refused.
 
 use std::io::Read as _;
 
@@ -36,13 +37,14 @@ pub(super) fn update(context: &Context, options: &UpdateOptions) -> Result<()> {
     let old = in_force(&entry)?;
     let layout = Layout::detect()?;
     let plan = plan::cgroup::update(&layout, context.authority, &old, &change)?;
-    match &entry.record.scope {
+    let applied = match &entry.record.scope {
         Some(scope) => scope.update(&cgroup, &layout, &plan)?,
         None => cgroup.update(&plan)?,
-    }
+    };
+    // The kernel looks at schemata as a whole, and takes nothing of those that are wrong.
+    let schemata = entry.record.resctrl.as_ref().map_or(Ok(()), |groups| resctrl::write_schemata(groups, &schemata));
     entry.record.resources = Some(plan.resources);
-    entry.dir.write_record(&entry.record)?;
-    entry.record.resctrl.as_ref().map_or(Ok(()), |groups| resctrl::write_schemata(groups, &schemata))
+    schemata.and_then(|()| entry.dir.write_record(&entry.record)).map_err(|error| applied.take_back(&cgroup, error))
 }
 
 /// The flags of Intel RDT, as lines.

@@ -17,6 +17,7 @@ pub mod oom;
 mod ownership;
 mod processes;
 mod remove;
+pub mod rollback;
 pub mod stats;
 mod update;
 
@@ -124,10 +125,20 @@ impl Cgroup {
 
     /// Writes values in order; the first that fails ends it.
     fn write(&self, writes: &[Write]) -> Result<()> {
+        self.write_each(writes, |_, put| put())
+    }
+
+    /// Likewise, with something `around` each of them, which carries it out.
+    fn write_each(
+        &self,
+        writes: &[Write],
+        mut around: impl FnMut(&Write, &mut dyn FnMut() -> Result<Found>) -> Result<Found>,
+    ) -> Result<()> {
         let mut open = None;
         let mut writes = writes.iter();
         while let Some(write) = writes.next() {
-            let found = self.write_one(write, &mut open).map_err(|e| advise(e, write))?;
+            let mut put = || self.write_one(write, &mut open);
+            let found = around(write, &mut put).map_err(|e| advise(e, write))?;
             if found == Found::Yes && write.missing == Missing::Next {
                 writes.next();
             }

@@ -1,24 +1,23 @@
 //! Changing the limits of a container that lives.
 
+use super::rollback::Applied;
 use super::{Cgroup, controllers, file};
 use crate::error::{Error, Result};
 use crate::plan::cgroup::UpdatePlan;
 
 impl Cgroup {
-    /// Carries out an update. All that can be found out before is an error before the first write.
-    pub fn update(&self, plan: &UpdatePlan) -> Result<()> {
+    /// Carries out an update. All that can be found out before is an error before the first write; on a later one the
+    /// limits are as they were before, and the controllers that were enabled for them stay so, which limits nothing.
+    pub fn update(&self, plan: &UpdatePlan) -> Result<Applied> {
         self.check_usage(plan)?;
         if let (Some(place), false) = (self.membership.v2(), plan.controllers.is_empty()) {
             controllers::enable(place, &plan.controllers, &plan.writes)?;
         }
-        if let Some((old, new)) = &plan.devices {
-            self.update_devices(old, new)?;
-        }
-        self.write(&plan.writes)
+        self.apply_all_or_nothing(plan)
     }
 
     /// `checkBeforeUpdate`: v2 would kill processes to get below a lower limit (v1 refuses it by itself).
-    pub fn check_usage(&self, plan: &UpdatePlan) -> Result<()> {
+    fn check_usage(&self, plan: &UpdatePlan) -> Result<()> {
         let wanted = plan.resources.memory().and_then(|m| m.check_before_update()) == Some(true);
         let Some(place) = self.membership.v2().filter(|_| wanted) else { return Ok(()) };
         for (limit, usage) in [("memory.max", "memory.current"), ("memory.swap.max", "memory.swap.current")] {
