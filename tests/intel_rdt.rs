@@ -87,7 +87,14 @@ fn resctrl_group_of_the_record_is_joined_updated_and_removed() {
         .fails()
         .says("flag --mem-bw-schema: \"20\" is no single line that starts with MB:");
 
+    fs::create_dir_all(monitoring.join("mon_data/mon_L3_00")).unwrap();
+    fs::write(monitoring.join("mon_data/mon_L3_00/llc_occupancy"), "7\n").unwrap();
+    let event = container.call(["events", "--stats", &container.id]).ok().json();
+    assert_eq!(event["data"]["intel_rdt"]["cmt_stats"], json!([{"llc_occupancy": 7}]));
+    assert_eq!(event["data"]["intel_rdt"]["l3_cache_schema"], "L3:0=f");
+
     empty(&control);
+    fs::remove_dir_all(monitoring.join("mon_data")).unwrap();
     empty(&monitoring);
     container.delete_force();
     running.wait();

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::harness::container::status_line;
 use crate::harness::poll::holds_within;
 use crate::harness::runtime::Runtime;
 use crate::harness::view::View;
@@ -40,6 +41,8 @@ tests![
     faults_are_told_together,
     stats_have_runcs_shape,
     events_tell_of_memory_and_end,
+    events_of_a_removed_container_are_no_oom,
+    kernel_memory_without_an_effect_is_refused,
     exec_goes_into_a_sub_cgroup,
 ];
 
@@ -463,6 +466,48 @@ fn events_tell_of_memory_and_end() {
         let event: Value = serde_json::from_str(line).expect("a line of JSON");
         assert_eq!(event["id"], container.id.as_str());
     }
+}
+
+/// True where the kernel has written to the eventfd of a process (proc_pid_fdinfo(5)).
+fn was_told(pid: i32) -> bool {
+    let infos = fs::read_dir(format!("/proc/{pid}/fdinfo")).expect("read fdinfo").flatten();
+    let counts: Vec<String> = infos
+        .filter_map(|info| fs::read_to_string(info.path()).ok())
+        .filter_map(|text| Some(text.lines().find_map(|line| line.strip_prefix("eventfd-count:"))?.trim().to_owned()))
+        .collect();
+    assert_eq!(counts.len(), 1, "one eventfd: {counts:?}");
+    counts[0] != "0"
+}
+
+/// Stopped while the container goes, so that it sees the end and the removal at once.
+fn events_of_a_removed_container_are_no_oom() {
+    differs_on(Runtime::Crun, "it has no events");
+    needs_v1(&["memory"]);
+    let container = Container::started(Bundle::new().sh("sleep 1000"));
+    let mut events = container.call(["events", "--interval", "20ms", &container.id]).start();
+    wait_until("the first figures", || events.stdout().contains(r#""type":"stats""#));
+    events.signal(nix::sys::signal::Signal::SIGSTOP);
+    wait_until("it is stopped", || status_line(events.pid(), "State").starts_with('T'));
+    container.delete_force();
+    wait_until("the kernel tells of the removal", || was_told(events.pid()));
+    events.signal(nix::sys::signal::Signal::SIGCONT);
+    wait_until("events end with the container", || events.ended());
+    let output = events.wait().ok();
+    assert!(!output.stdout.contains("oom"), "{output:?}");
+}
+
+/// The kernel has taken such a limit without an effect since 6.1 or so; a kernel that has it sets it.
+fn kernel_memory_without_an_effect_is_refused() {
+    ours_only("peers leave it out, some without a word");
+    needs_v1(&["memory"]);
+    let container = Container::new(limited(json!({"memory": {"kernel": 32 << 20}})).sleeping());
+    let output = container.call_create().run();
+    if output.status.success() {
+        assert_eq!(value(&container, "memory.kmem.limit_in_bytes"), (32 << 20).to_string());
+    } else {
+        output.fails().says("/linux/resources/memory/kernel").says("leave it out");
+    }
+    Container::created(limited(json!({"memory": {"kernel": -1}})).sleeping());
 }
 
 fn exec_goes_into_a_sub_cgroup() {

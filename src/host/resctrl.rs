@@ -2,6 +2,8 @@
 //!
 //! The plan's groups enter, directories and writes come of them. Runs in the runtime's process, as root.
 
+pub mod stats;
+
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
@@ -63,10 +65,14 @@ pub fn write_schemata(groups: &ResctrlGroups, lines: &str) -> Result<()> {
     })
 }
 
+/// Where resctrl is mounted, by one of its groups.
+fn root(control: &Path) -> Option<&Path> {
+    control.ancestors().find(|dir| dir.join("info").is_dir())
+}
+
 /// What the kernel has to say of the last command that failed.
 fn last_status(control: &Path) -> Option<String> {
-    let root = control.ancestors().find(|dir| dir.join("info").is_dir())?;
-    let text = std::fs::read_to_string(root.join("info/last_cmd_status")).ok()?;
+    let text = std::fs::read_to_string(root(control)?.join("info/last_cmd_status")).ok()?;
     let text = text.trim();
     (!text.is_empty() && text != "ok").then(|| text.to_lowercase())
 }

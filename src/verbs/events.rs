@@ -13,6 +13,8 @@ use crate::error::{Error, Result, Wrap};
 use crate::host::cgroup::Cgroup;
 use crate::host::cgroup::oom::OomEvents;
 use crate::host::cgroup::stats::Stats;
+use crate::host::resctrl;
+use crate::plan::intel_rdt::ResctrlGroups;
 use crate::state::{Lock, Status};
 
 #[derive(Serialize)]
@@ -30,8 +32,9 @@ pub(super) fn events(context: &Context, options: &EventsOptions) -> Result<()> {
     }
     let cgroup = cgroup(&entry.record)
         .ok_or_else(|| Error::new("the container has no cgroup of its own, so that nothing counts what it uses"))?;
+    let groups = entry.record.resctrl.as_ref();
     if options.stats {
-        return print_stats(&options.id, &cgroup);
+        return print_stats(&options.id, &cgroup, groups);
     }
     let init = entry.record.init.and_then(|init| init.open()).ok_or_else(not_running)?;
     let mut oom = cgroup.oom_events()?;
@@ -50,7 +53,7 @@ pub(super) fn events(context: &Context, options: &EventsOptions) -> Result<()> {
             return Ok(());
         }
         if Instant::now() >= next {
-            print_stats(&options.id, &cgroup)?;
+            print_stats(&options.id, &cgroup, groups)?;
             next += options.interval;
         }
     }
@@ -63,8 +66,10 @@ fn print_oom(id: &str, oom: Option<&mut OomEvents>) -> Result<()> {
     Ok(())
 }
 
-fn print_stats(id: &str, cgroup: &Cgroup) -> Result<()> {
-    print(&Event { r#type: "stats", id, data: Some(cgroup.stats()?) })
+fn print_stats(id: &str, cgroup: &Cgroup, groups: Option<&ResctrlGroups>) -> Result<()> {
+    let mut stats = cgroup.stats()?;
+    stats.intel_rdt = groups.map(resctrl::stats::read).transpose()?.unwrap_or_default();
+    print(&Event { r#type: "stats", id, data: Some(stats) })
 }
 
 fn print(event: &Event<'_>) -> Result<()> {

@@ -27,6 +27,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 use crate::plan::cgroup::{CgroupPlan, Membership, Missing, Place, Which, Write};
+use crate::plan::resources::KMEM_LIMIT;
 
 /// A cgroup that exists, in as many hierarchies as the host has.
 #[derive(Debug)]
@@ -158,12 +159,24 @@ impl Cgroup {
             },
         };
         match file::put(file, path, &write.value) {
+            Ok(()) if write.file == KMEM_LIMIT => self.check_kmem(write),
             Ok(()) => Ok(Found::Yes),
             // A default device that the parent cgroup denies stays denied: nobody asked for it.
             Err(error) if write.pointer.is_empty() && error.is(libc::EPERM) => Ok(Found::Yes),
             // Since Linux 5.16 lifting a limit that cannot be set is refused too.
             Err(error) if write.missing == Missing::Skip && error.is(libc::EOPNOTSUPP) => Ok(Found::No),
             Err(error) => Err(error),
+        }
+    }
+
+    /// Says of a limit that the kernel took but does not have what older ones said of it.
+    fn check_kmem(&self, write: &Write) -> Result<Found> {
+        let path = self.place(&write.hierarchy)?.dir.join(&*write.file);
+        match (file::read(&path)?.trim_end().parse::<u64>(), write.value.parse::<u64>()) {
+            (Ok(now), Ok(wanted)) if now > wanted => {
+                Err(Error::sys(format!("write({path:?}, {wanted:?})"), rustix::io::Errno::OPNOTSUPP))
+            }
+            _ => Ok(Found::Yes),
         }
     }
 

@@ -6,14 +6,14 @@ use std::path::PathBuf;
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::fs::inotify;
 
-use super::{Cgroup, file};
+use super::{Cgroup, exists, file};
 use crate::error::{Error, Result, Wrap};
 
 /// A source of events: its descriptor becomes readable when there may be one.
 #[derive(Debug)]
 pub enum OomEvents {
-    /// An eventfd that the v1 memory controller writes to.
-    V1(OwnedFd),
+    /// An eventfd that the v1 memory controller writes to, and the cgroup's directory.
+    V1 { events: OwnedFd, dir: PathBuf },
     /// An inotify descriptor on `memory.events`, and the count of kills when it was last read.
     V2 { watch: OwnedFd, file: PathBuf, kills: u64 },
 }
@@ -27,7 +27,7 @@ impl Cgroup {
             let control = file::open_read(&place.dir.join("memory.oom_control"))?;
             let line = format!("{} {}", raw(&events), raw(&control));
             file::write(&place.dir.join("cgroup.event_control"), &line)?;
-            return Ok(Some(OomEvents::V1(events)));
+            return Ok(Some(OomEvents::V1 { events, dir: place.dir.clone() }));
         }
         let Some(place) = self.membership.v2() else { return Ok(None) };
         let file = place.dir.join("memory.events");
@@ -47,7 +47,7 @@ impl OomEvents {
     /// To be polled for reading.
     pub fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
-            Self::V1(events) => events.as_fd(),
+            Self::V1 { events, .. } => events.as_fd(),
             Self::V2 { watch, .. } => watch.as_fd(),
         }
     }
@@ -55,9 +55,11 @@ impl OomEvents {
     /// How many kills (on v1: times out of memory) there were since this was last asked. Never waits.
     pub fn take(&mut self) -> Result<u64> {
         match self {
-            Self::V1(events) => {
+            Self::V1 { events, dir } => {
                 let mut count = [0u8; 8];
                 match rustix::io::read(&*events, &mut count) {
+                    // The kernel writes to it once more when the cgroup is removed.
+                    Ok(_) if !exists(dir) => Ok(0),
                     Ok(_) => Ok(u64::from_ne_bytes(count)),
                     Err(rustix::io::Errno::AGAIN) => Ok(0),
                     Err(errno) => Err(Error::sys("read(eventfd)", errno)),

@@ -10,6 +10,8 @@ const ROOT: &str = "/linux/resources/blockIO";
 const WEIGHTS: std::ops::RangeInclusive<u16> = 10..=1000;
 const NO_WEIGHT: &str = "a weight needs the bfq I/O scheduler, or on v2 the kernel's iocost";
 const NO_LEAF: &str = "leaf weights went with the CFQ I/O scheduler in Linux 5.0: leave it out";
+const NO_BFQ: &str =
+    "ENODEV: the host has no such block device, or it is a partition; EOPNOTSUPP: its I/O scheduler is not bfq";
 const NO_DEVICE: &str = "ENODEV: the host has no such block device, or it is a partition";
 
 /// The four throttles: name in config.json, file of v1, key of v2's `io.max`.
@@ -93,7 +95,7 @@ impl Planner<'_> {
             (Version::V1, false) => ("blkio.bfq.weight_device", "blkio.weight_device", plain.clone()),
             (Version::V2, _) => ("io.bfq.weight", "io.weight", format!("{device}{}", io_weight(weight))),
         };
-        self.write(which, bfq, plain, pointer.clone()).if_missing(Missing::Next).hint(NO_DEVICE);
+        self.write(which, bfq, plain, pointer.clone()).if_missing(Missing::Next).hint(NO_BFQ);
         self.write(which, other, value, pointer).hint(NO_WEIGHT);
     }
 

@@ -14,6 +14,8 @@ const RT_PERIOD: &str = "/linux/resources/cpu/realtimePeriod";
 const CPUS: &str = "/linux/resources/cpu/cpus";
 const MEMS: &str = "/linux/resources/cpu/mems";
 
+const NO_TIME: &str = "the kernel takes a quota from 1000 on, a period of 1000 to 1000000, a burst up to the quota, and no more CPU \
+                       than the parent cgroup has";
 const NO_RT: &str = "the kernel needs CONFIG_RT_GROUP_SCHED, and the parent cgroup a runtime to give from";
 
 /// What `cpu.shares` can be (kernel: MIN_SHARES and MAX_SHARES).
@@ -75,7 +77,7 @@ impl Planner<'_> {
         files.sort_by_key(|file| file.0);
         for (_, file, value, pointer) in files {
             if let Some(value) = value {
-                self.write(which, file, value, pointer);
+                self.write(which, file, value, pointer).hint(NO_TIME);
             }
         }
     }
@@ -100,7 +102,8 @@ impl Planner<'_> {
                 "cpu.max",
                 format!("{quota}{period}"),
                 if new.quota().is_some() { QUOTA } else { PERIOD },
-            );
+            )
+            .hint(NO_TIME);
         }
         if !lower_burst {
             burst(self);

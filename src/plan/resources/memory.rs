@@ -16,6 +16,9 @@ const HIERARCHY: &str = "/linux/resources/memory/useHierarchy";
 const NO_SWAP: &str = "the kernel counts no swap here: boot it with swapaccount=1, or leave swap out";
 const IN_USE: &str = "EBUSY: the container uses more than that, and it could not be reclaimed";
 
+/// Newer kernels have the file still, and take any number without a word or an effect.
+pub(crate) const KMEM_LIMIT: &str = "memory.kmem.limit_in_bytes";
+
 /// The limits as numbers: -1 is unlimited.
 #[derive(Debug, Clone, Copy)]
 struct Limits {
@@ -68,6 +71,10 @@ impl Planner<'_> {
                 format!("{swap} is less than the memory limit {limit}, which it includes: raise it, or give -1"),
             );
         }
+        if limit.is_none() && swap.is_some_and(|swap| swap != -1) {
+            let fault = "includes the memory limit, which is not given: give /linux/resources/memory/limit too";
+            self.fault(SWAP, fault);
+        }
         // Without a limit of memory, one of both together has no meaning: unlimited memory means unlimited both.
         let swap = swap.or((limit == Some(-1)).then_some(-1));
         Limits { memory: limit, swap }
@@ -101,7 +108,7 @@ impl Planner<'_> {
     fn memory_only_v1(&mut self, which: &Which, old: &LinuxMemory, new: &LinuxMemory) {
         #[allow(deprecated)] // The spec still has it, and Linux before 5.16 does it.
         if let Some(kernel) = self.limit(new.kernel(), KERNEL) {
-            let write = self.write(which, "memory.kmem.limit_in_bytes", kernel, KERNEL);
+            let write = self.write(which, KMEM_LIMIT, kernel, KERNEL);
             write.hint("since Linux 5.16 kernel memory has no limit of its own: leave it out");
             write.if_missing(if kernel == -1 { Missing::Skip } else { Missing::Refuse });
         }
@@ -125,13 +132,8 @@ impl Planner<'_> {
             (None, _) => None,
             (Some(-1), _) => Some("max".to_owned()),
             (Some(swap), Some(limit)) => Some((swap - limit).max(0).to_string()),
-            (Some(_), None) => {
-                self.fault(
-                    SWAP,
-                    "includes the memory limit, which is not given: give /linux/resources/memory/limit too",
-                );
-                None
-            }
+            // A fault already.
+            (Some(_), None) => None,
         };
         if let Some(swap) = swap {
             // Where there is no swap, none of it and all of it are the same.

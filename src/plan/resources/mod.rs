@@ -13,6 +13,7 @@ mod unified;
 
 pub(crate) use block_io::io_weight;
 pub(crate) use cpu::weight as cpu_weight;
+pub(crate) use memory::KMEM_LIMIT;
 
 use std::borrow::Cow;
 use std::fmt::Display;
@@ -365,6 +366,7 @@ mod tests {
     fn swap_includes_memory() {
         refused(&v1(), r#"{"memory":{"limit":100,"swap":99}}"#, &["memory/swap"]);
         refused(&v2(), r#"{"memory":{"limit":100,"swap":99}}"#, &["memory/swap"]);
+        refused(&v1(), r#"{"memory":{"swap":99}}"#, &["memory/swap"]);
         refused(&v2(), r#"{"memory":{"swap":99}}"#, &["memory/swap"]);
     }
 

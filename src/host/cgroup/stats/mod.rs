@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use super::{Cgroup, file};
 use crate::error::Result;
+use crate::host::resctrl::stats::IntelRdt;
 
 /// All figures.
 #[derive(Debug, Default, PartialEq, Serialize)]
@@ -24,6 +25,7 @@ pub struct Stats {
     pub blkio: Blkio,
     /// By page size (`2MB`).
     pub hugetlb: BTreeMap<String, Hugetlb>,
+    /// Empty until the groups of the container that has some are read ([`resctrl::stats::read`](crate::host::resctrl)).
     pub intel_rdt: IntelRdt,
     /// runc has interfaces here that it made itself, which it never does for the runtime-spec: `null`.
     pub network_interfaces: Option<()>,
@@ -159,10 +161,6 @@ pub struct Hugetlb {
     pub max: u64,
     pub failcnt: u64,
 }
-
-/// Filled by what manages resctrl.
-#[derive(Debug, Default, PartialEq, Serialize)]
-pub struct IntelRdt {}
 
 /// Pressure stall information (kernel: accounting/psi.rst).
 #[derive(Debug, Default, PartialEq, Serialize)]
