@@ -188,14 +188,15 @@ fn config_flag_names_another_file() {
 
 fn systemd_cgroup_needs_a_running_systemd() {
     ours_only("the peers have it");
-    let container = Container::new(Bundle::new());
+    // The path is of the other manager's form: a scope's name is made of the id then.
+    let container = Container::new(Bundle::new().remove("/linux/cgroupsPath"));
     let output = call_in(&container.root)
         .args(["--systemd-cgroup", "run", "--bundle"])
         .arg(&container.bundle.dir)
         .arg(&container.id)
         .run();
     if std::path::Path::new("/run/systemd/system").exists() {
-        // A virtual machine, which integration/vm/systemd-scope knows more of.
+        // A virtual machine, of which tests/scopes.rs knows more.
         output.ok();
         return;
     }

@@ -27,6 +27,7 @@ mod hooks;
 mod intel_rdt;
 mod labels;
 mod lifecycle;
+mod limits_on_v2;
 mod mounts;
 mod namespaces;
 mod net_devices;
@@ -35,6 +36,7 @@ mod reports;
 mod resources;
 mod rootfs;
 mod rootless;
+mod scopes;
 mod security;
 mod terminal;
 mod troubleshooting;
@@ -52,6 +54,7 @@ fn main() {
         intel_rdt::TESTS,
         labels::TESTS,
         lifecycle::TESTS,
+        limits_on_v2::TESTS,
         mounts::TESTS,
         namespaces::TESTS,
         net_devices::TESTS,
@@ -60,6 +63,7 @@ fn main() {
         resources::TESTS,
         rootfs::TESTS,
         rootless::TESTS,
+        scopes::TESTS,
         security::TESTS,
         terminal::TESTS,
         troubleshooting::TESTS,

@@ -16,6 +16,9 @@ use crate::error::{Error, Faults, Result, Wrap};
 use crate::plan::cgroup::{Authority, UpdatePlan};
 use crate::plan::scope;
 
+/// The version of systemd that can freeze units (NEWS).
+const FREEZER: u32 = 246;
+
 /// A scope as later commands find it again, whatever their flags.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Kept {
@@ -69,6 +72,34 @@ impl Kept {
         let mut systemd = Systemd::connect(self.manager)?;
         let properties = scope::changes(&systemd.facts(scope::controllers(layout)), plan)?;
         systemd.set_properties(&self.unit.name, &properties)
+    }
+
+    /// Stops all processes of the container; returns when they are stopped.
+    pub fn freeze(&self, cgroup: &Cgroup) -> Result<()> {
+        self.tell(cgroup, Systemd::freeze);
+        cgroup.freeze()
+    }
+
+    /// Lets them go on, whoever stopped them.
+    pub fn thaw(&self, cgroup: &Cgroup) -> Result<()> {
+        self.tell(cgroup, Systemd::thaw);
+        cgroup.thaw()
+    }
+
+    /// Has systemd do it first, where it has a freezer, so that it shows the unit as frozen and keeps it so. The file has
+    /// the last word, and does all of it where systemd cannot.
+    fn tell(&self, cgroup: &Cgroup, order: fn(&mut Systemd, &str) -> Result<()>) {
+        // It freezes on pure v2 only.
+        if !matches!(cgroup.membership().places.as_slice(), [place] if place.is_v2()) {
+            return;
+        }
+        let told = Systemd::connect(self.manager).and_then(|mut systemd| match systemd.version() {
+            FREEZER.. => order(&mut systemd, &self.unit.name),
+            _ => Ok(()),
+        });
+        if let Err(error) = told {
+            log::debug!("{}: left to the cgroup's file: {error}", self.unit.name);
+        }
     }
 
     /// Kills what is left of the container's processes, ends the scope, and removes what of the cgroup systemd did not.

@@ -11,7 +11,10 @@ use crate::state::{Entry, Lock, Status};
 pub(super) fn pause(context: &Context, options: &PauseOptions) -> Result<()> {
     let entry = context.store.find(&options.id, Lock::Exclusive)?;
     match status(&entry) {
-        Status::Running | Status::Created => freezable(&entry)?.freeze(),
+        Status::Running | Status::Created => {
+            let cgroup = freezable(&entry)?;
+            entry.record.scope.as_ref().map_or_else(|| cgroup.freeze(), |scope| scope.freeze(&cgroup))
+        }
         Status::Paused => Err(Error::new("container already paused")),
         Status::Creating | Status::Stopped => Err(not_running()),
     }
@@ -21,7 +24,10 @@ pub(super) fn pause(context: &Context, options: &PauseOptions) -> Result<()> {
 pub(super) fn resume(context: &Context, options: &ResumeOptions) -> Result<()> {
     let entry = context.store.find(&options.id, Lock::Exclusive)?;
     match status(&entry) {
-        Status::Paused => freezable(&entry)?.thaw(),
+        Status::Paused => {
+            let cgroup = freezable(&entry)?;
+            entry.record.scope.as_ref().map_or_else(|| cgroup.thaw(), |scope| scope.thaw(&cgroup))
+        }
         Status::Stopped => Err(not_running()),
         Status::Running | Status::Created | Status::Creating => Err(Error::new("container not paused")),
     }

@@ -7,7 +7,6 @@ mod below;
 mod controllers;
 mod devices;
 #[cfg(test)]
-#[allow(unsafe_code)] // a namespace for a thread of tests
 mod effects;
 mod file;
 mod freezer;
