@@ -22,6 +22,7 @@ tests![
     update_reaches_the_unit_and_the_files,
     reload_leaves_devices_as_they_are,
     reload_leaves_limits_as_they_are,
+    reload_rounds_a_quota_up_to_a_percent,
     memory_limit_kills,
     scope_goes_with_its_container,
     scope_that_failed_does_not_block_its_name,
@@ -182,13 +183,22 @@ fn reload_leaves_devices_as_they_are() {
 }
 
 fn reload_leaves_limits_as_they_are() {
-    // Neither is a multiple of systemd's own units: its idea is coarser, and the files have the last word.
-    let resources = json!({"cpu": {"quota": 12_345, "period": 100_000}, "memory": {"limit": 64 << 20}});
+    let resources = json!({"cpu": {"quota": 13_000, "period": 100_000}, "memory": {"limit": 64 << 20}});
     let container = started(Bundle::new().sleeping().set("/linux/resources", resources));
     let before = limits(&container);
-    assert_eq!(before, ("67108864".to_owned(), "12345 100000".to_owned()));
+    assert_eq!(before, ("67108864".to_owned(), "13000 100000".to_owned()));
     reload();
     assert_eq!(limits(&container), before);
+}
+
+/// systemd keeps a quota in whole percents of a CPU, and writes that once it has reloaded: never less than was asked for.
+fn reload_rounds_a_quota_up_to_a_percent() {
+    let resources = json!({"cpu": {"quota": 12_345, "period": 100_000}});
+    let container = started(Bundle::new().sleeping().set("/linux/resources", resources));
+    assert_eq!(limits(&container).1, "12345 100000");
+    reload();
+    let after = limits(&container).1;
+    assert!(["12345 100000", "13000 100000"].contains(&after.as_str()), "{after}");
 }
 
 fn memory_limit_kills() {
@@ -387,7 +397,8 @@ fn create_killed_at_any_moment_leaves_nothing() {
 fn starting_a_scope_takes_two_exchanges() {
     let container = scoped(Bundle::new().sleeping());
     let log = scratch::path("strace");
-    let strace = ["strace", "-f", "-qq", "-e", "trace=sendto", "-o"].map(String::from);
+    // Without those that it clones: init outlives it.
+    let strace = ["strace", "-qq", "-e", "trace=sendto", "-o"].map(String::from);
     create(&container).through(strace.into_iter().chain([log.display().to_string()])).ok();
     let text = fs::read_to_string(&log).expect("read the trace");
     // The handshake, or a message: little-endian, a call, of protocol version 1 after its flags.
@@ -397,8 +408,10 @@ fn starting_a_scope_takes_two_exchanges() {
 
 /// A command as the machine's user 1000, who has a manager of his own.
 fn as_user(call: Call) -> Call {
+    // The user's runtime directory is mounted when his manager starts, which this test's mount namespace does not see.
+    let machine = ["nsenter", "--mount=/proc/1/ns/mnt", "setpriv"];
     let user = ["--reuid=1000", "--regid=1000", "--clear-groups", "env", "XDG_RUNTIME_DIR=/run/user/1000"];
-    call.through(["setpriv"].into_iter().chain(user))
+    call.through(machine.into_iter().chain(user))
 }
 
 fn users_scope_has_its_limits() {

@@ -112,4 +112,13 @@ impl Kept {
         faults.take(cgroup.remove());
         faults.into_result(())
     }
+    /// Ends what a `create` that was killed may have left: its cgroup, once init is out of it, and the scope.
+    ///
+    /// A scope ends by itself when its last process does, but not where that one was dead already, and not yet waited for,
+    /// when systemd took it in: nothing ever tells that the cgroup got empty. One in which somebody lives is another
+    /// container's, whose name was taken: it is left alone.
+    pub fn abandon(&self, cgroup: &Cgroup) -> Result<()> {
+        cgroup.remove()?;
+        Systemd::connect(self.manager)?.stop_scope(&self.unit.name)
+    }
 }

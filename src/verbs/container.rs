@@ -59,9 +59,8 @@ fn remove_cgroup(record: &Record, cgroup: &Cgroup) -> Result<()> {
     match (&record.scope, record.init) {
         (None, _) => cgroup.destroy(),
         (Some(scope), Some(_)) => scope.destroy(cgroup),
-        // `create` was killed, and init with it: a scope that it had started ends by itself, and a live one of this name
-        // is somebody else's.
-        (Some(_), None) => cgroup.remove(),
+        // `create` was killed, and init with it.
+        (Some(scope), None) => scope.abandon(cgroup),
     }
 }
 

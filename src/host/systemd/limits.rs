@@ -116,7 +116,8 @@ pub fn add_quota(facts: &Facts, quota: Option<i64>, period: Option<u64>, out: &m
     let per_second = match quota.map(u64::try_from) {
         Some(Ok(quota)) => {
             let exact = u128::from(quota) * 1_000_000 / u128::from(period.unwrap_or(DEFAULT_PERIOD));
-            // systemd keeps whole percents of a CPU. Rounded up, the files below can still hold the exact quota.
+            // systemd keeps whole percents of a CPU. Rounded up, the files below can still hold the exact quota, until
+            // a daemon-reload has it write its own again.
             u64::try_from(exact.next_multiple_of(10_000)).unwrap_or(INFINITY)
         }
         Some(Err(_)) | None => INFINITY,
