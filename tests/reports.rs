@@ -193,6 +193,7 @@ fn contract_18_features_lists_what_is_supported() {
         has(&features["mountOptions"], &["idmap", "ridmap", "nosymfollow", "defaults"]);
         assert_eq!(features["linux"]["mountExtensions"]["idmap"]["enabled"], true);
         assert_eq!(features["linux"]["netDevices"]["enabled"], true);
+        assert_eq!(features["potentiallyUnsafeConfigAnnotations"], json!(["org.systemd.property."]));
         assert_eq!(features["linux"]["intelRdt"], json!({"enabled": true, "schemata": true, "monitoring": true}));
         has(&features["linux"]["memoryPolicy"]["modes"], &["MPOL_DEFAULT", "MPOL_BIND", "MPOL_WEIGHTED_INTERLEAVE"]);
         has(&features["linux"]["memoryPolicy"]["flags"], &["MPOL_F_STATIC_NODES"]);

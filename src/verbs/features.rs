@@ -5,6 +5,7 @@ use serde_json::json;
 use super::state::print_json;
 use crate::bundle::OCI_VERSION;
 use crate::error::Result;
+use crate::host::systemd::property::ANNOTATION;
 use crate::plan::{NamespaceKind, capability_names, memory_policy, mount_options};
 
 pub(super) fn features() -> Result<()> {
@@ -16,6 +17,8 @@ pub(super) fn features() -> Result<()> {
         "ociVersionMax": OCI_VERSION,
         "hooks": ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"],
         "mountOptions": options,
+        // One that ends with a dot is a prefix (features.md, "Unsafe annotations in config.json").
+        "potentiallyUnsafeConfigAnnotations": [ANNOTATION],
         "linux": {
             "namespaces": NamespaceKind::ALL.map(NamespaceKind::name),
             "capabilities": capability_names().collect::<Vec<_>>(),

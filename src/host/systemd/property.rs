@@ -13,7 +13,7 @@ use super::{Controllers, Facts, gvariant};
 use crate::error::{Error, Faults, Result};
 
 /// What annotations for properties begin with.
-const ANNOTATION: &str = "org.systemd.property.";
+pub const ANNOTATION: &str = "org.systemd.property.";
 /// Set by us alone: with others the container would not be where its state says.
 const OURS: [&str; 4] = ["PIDs", "PIDFDs", "Slice", "ControlGroup"];
 
