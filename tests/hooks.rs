@@ -161,11 +161,11 @@ fn hooks_get_the_state_on_standard_input() {
 }
 
 fn hooks_see_the_right_status() {
-    differs_on(Runtime::Crun, "1.8.1 says created where the spec says creating");
-    differs_on(Runtime::Runc, "1.1.5 runs poststart at the end of create, and says created");
+    differs_on(Runtime::Crun, "1.8.1 says starting to startContainer hooks");
+    differs_on(Runtime::Runc, "it says creating for step 3 of the lifecycle; the spec means step 2 by that");
     let (_, states) = states();
     let statuses: Vec<&str> = states.iter().map(|state| state["status"].as_str().unwrap()).collect();
-    assert_eq!(statuses, ["creating", "creating", "creating", "created", "running", "stopped"]);
+    assert_eq!(statuses, ["created", "created", "created", "created", "running", "stopped"]);
 }
 
 fn hooks_environment_is_exactly_the_one_asked_for() {

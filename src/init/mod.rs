@@ -292,7 +292,8 @@ impl Joined {
         }
         let create_container = &plan.hooks.create_container;
         if !create_container.is_empty() {
-            let state = record.state(Status::Creating, Some(own_pid()));
+            // Step 5 of the lifecycle; `creating` is step 2 (runtime.md, "State").
+            let state = record.state(Status::Created, Some(own_pid()));
             hooks::run(create_container, &state, &Surroundings::Container)?;
         }
         self.proc_sys.write(plan)?;

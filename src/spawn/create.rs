@@ -349,8 +349,10 @@ fn lend_devices(plan: &Plan, child: &Child, pin: &Path, lent: &mut [Lent]) -> Re
     net_devices::lend(&plan.net_devices, lent, namespace.as_fd())
 }
 
+/// `creating` is step 2 of the lifecycle and these hooks are steps 3 and 4 (runtime.md, "Lifecycle" and "State"): what
+/// they are told is `created`, though the command is still at work.
 fn run_hooks(plan: &Plan, record: &Record, child: &Child) -> Result<()> {
-    let state = record.state(Status::Creating, Some(child.pid));
+    let state = record.state(Status::Created, Some(child.pid));
     let surroundings = Surroundings::Runtime { init: child.pidfd.as_fd() };
     hooks::run(&plan.hooks.prestart, &state, &surroundings)?;
     hooks::run(&plan.hooks.create_runtime, &state, &surroundings)
