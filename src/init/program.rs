@@ -30,6 +30,8 @@ pub(super) fn find(process: &Process) -> Result<CString> {
             Err(Errno::NOENT) => Err(fail(format!("stat {}: no such file or directory", name.to_string_lossy()))
                 .hint("the path is one inside the container")),
             Err(Errno::ACCESS) => Err(fail(crate::sys::errno::text(libc::EACCES)).hint(NOT_EXECUTABLE)),
+            // Docker before 23 knows its status 126 by the second text only, which is what execve(2) says of a directory.
+            Err(Errno::ISDIR) => Err(fail("is a directory: permission denied".into())),
             Err(errno) => Err(fail(crate::sys::errno::text(errno.raw_os_error()))),
         };
     }
