@@ -51,10 +51,10 @@ class Runtime:
 class Daemon:
     """A daemon that the suite started, ended by its pid."""
 
-    def __init__(self, command, log):
+    def __init__(self, command, log, **options):
         self.log = log
         with open(log, "w") as file:
-            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file)
+            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, **options)
 
     def await_socket(self, ready, seconds=40):
         def is_ready():
@@ -207,18 +207,39 @@ class Podman(Cli):
 class Docker(Cli):
     kind = "docker"
 
-    def start(self, *more):
-        # Debian's docker, not another one that may lie in /usr/local.
-        client, server = "/usr/bin/docker", "/usr/sbin/dockerd"
+    def start(self):
         os.makedirs("/etc/docker", exist_ok=True)
         with open("/etc/docker/daemon.json", "w") as file:
             json.dump({"runtimes": {name: {"path": path} for name, path in
                                     ((self.runtime.name, self.runtime.path),) if name != "runc"},
                        "default-runtime": self.runtime.name}, file)
-        self.daemon = Daemon([server, *more], os.path.join(self.folder, "dockerd.log"))
+        self.note_runc()
+        self.start_daemon()
+
+    def start_daemon(self, *more):
+        # Debian's docker, not another one that may lie in /usr/local.
+        client, server = "/usr/bin/docker", "/usr/sbin/dockerd"
+        environment = {**os.environ, "PATH": f"{self.folder}/bin:{os.environ['PATH']}"}
+        self.daemon = Daemon([server, *more], os.path.join(self.folder, "dockerd.log"), env=environment)
         self.command = [client]
         self.daemon.await_socket(lambda: self("version", status=None).code == 0)
         self("import", image.as_tar(self.box, os.path.join(self.folder, "box.tar")), "box")
+
+    def note_runc(self):
+        """A `runc` before the real one that is the runtime and notes its calls: BuildKit asks for that name."""
+        os.makedirs(f"{self.folder}/bin")
+        with open(f"{self.folder}/bin/runc", "w") as script:
+            script.write(f'#!/bin/sh\necho "$*" >> {self.folder}/runc-calls\nexec {self.runtime.path} "$@"\n')
+        os.chmod(f"{self.folder}/bin/runc", 0o755)
+        open(f"{self.folder}/runc-calls", "w").close()
+
+    def calls_of_runc(self):
+        with open(f"{self.folder}/runc-calls") as file:
+            return file.read().splitlines()
+
+    def restart_daemon(self, *more):
+        self.stop()
+        self.start_daemon(*more)
 
     def stop(self):
         if self.daemon:
