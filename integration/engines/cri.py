@@ -10,6 +10,7 @@ import wire
 from containerd import ADDRESS, BOX, start_daemon
 from engine import Engine, call, states_in
 from registry import until
+from streams import Streams
 
 PAUSE = "docker.io/library/pause:latest"
 HANDLER = "rruntime"
@@ -20,7 +21,9 @@ POD, CONTAINER, NODE = 0, 1, 2
 VALUE = {"value": (1, "int")}
 ID = {"container_id": (1, "string")}
 SANDBOX_ID = {"pod_sandbox_id": (1, "string")}
-NAMESPACES = {"network": (1, "int"), "pid": (2, "int"), "ipc": (3, "int")}
+IDS = [{"host_id": (1, "int"), "container_id": (2, "int"), "length": (3, "int")}]
+NAMESPACES = {"network": (1, "int"), "pid": (2, "int"), "ipc": (3, "int"),
+              "userns_options": (5, {"mode": (1, "int"), "uids": (2, IDS), "gids": (3, IDS)})}
 SECCOMP = {"profile_type": (1, "int"), "localhost_ref": (2, "string")}
 RESOURCES = {"cpu_period": (1, "int"), "cpu_quota": (2, "int"), "cpu_shares": (3, "int"),
              "memory_limit_in_bytes": (4, "int"), "oom_score_adj": (5, "int"), "cpuset_cpus": (6, "string")}
@@ -37,8 +40,8 @@ CONTAINER_CONFIG = {
     "image": (2, {"image": (1, "string")}), "command": (3, ["string"]), "args": (4, ["string"]),
     "working_dir": (5, "string"), "envs": (6, [{"key": (1, "string"), "value": (2, "string")}]),
     "mounts": (7, [{"container_path": (1, "string"), "host_path": (2, "string"), "readonly": (3, "bool"),
-                    "propagation": (5, "int")}]),
-    "log_path": (11, "string"), "tty": (14, "bool"),
+                    "propagation": (5, "int"), "recursive_read_only": (8, "bool")}]),
+    "log_path": (11, "string"), "stdin": (12, "bool"), "tty": (14, "bool"),
     "linux": (15, {"resources": (1, RESOURCES), "security_context": (2, {
         "capabilities": (1, {"add_capabilities": (1, ["string"]), "drop_capabilities": (2, ["string"])}),
         "privileged": (2, "bool"), "namespace_options": (3, NAMESPACES), "run_as_user": (5, VALUE),
@@ -47,11 +50,18 @@ CONTAINER_CONFIG = {
         "seccomp": (15, SECCOMP)})}),
 }
 
+CPU = {"usage_core_nano_seconds": (2, VALUE)}
+MEMORY = {"working_set_bytes": (2, VALUE)}
+STREAMS = {"tty": (3, "bool"), "stdin": (4, "bool"), "stdout": (5, "bool"), "stderr": (6, "bool")}
+URL = {"url": (1, "string")}
+
 # Method → (request, response)
 METHODS = {
     "Version": ({"version": (1, "string")}, {"runtime_name": (2, "string"), "runtime_version": (3, "string")}),
     "Status": ({"verbose": (1, "bool")}, {"status": (1, {"conditions": (1, [
-        {"type": (1, "string"), "status": (2, "bool"), "message": (4, "string")}])})}),
+        {"type": (1, "string"), "status": (2, "bool"), "message": (4, "string")}])}),
+        "runtime_handlers": (3, [{"name": (1, "string"), "features": (2, {
+            "recursive_read_only_mounts": (1, "bool"), "user_namespaces": (2, "bool")})}])}),
     "RunPodSandbox": ({"config": (1, SANDBOX_CONFIG), "runtime_handler": (2, "string")}, SANDBOX_ID),
     "StopPodSandbox": (SANDBOX_ID, {}), "RemovePodSandbox": (SANDBOX_ID, {}),
     "PodSandboxStatus": ({**SANDBOX_ID, "verbose": (2, "bool")}, {"status": (1, {
@@ -64,8 +74,12 @@ METHODS = {
         "info": (2, [{"key": (1, "string"), "value": (2, "string")}])}),
     "ExecSync": ({**ID, "cmd": (2, ["string"]), "timeout": (3, "int")},
                  {"stdout": (1, "bytes"), "stderr": (2, "bytes"), "exit_code": (3, "int")}),
-    "ContainerStats": (ID, {"stats": (1, {"cpu": (2, {"usage_core_nano_seconds": (2, VALUE)}),
-                                          "memory": (3, {"working_set_bytes": (2, VALUE)})})}),
+    "Exec": ({**ID, "cmd": (2, ["string"]), **STREAMS}, URL),
+    "Attach": ({**ID, "stdin": (2, "bool"), "tty": (3, "bool"), "stdout": (4, "bool"), "stderr": (5, "bool")}, URL),
+    "PortForward": ({**SANDBOX_ID, "port": (2, ["int"])}, URL),
+    "ReopenContainerLog": (ID, {}),
+    "ListContainers": ({}, {"containers": (1, [{"id": (1, "string")}])}),
+    "ContainerStats": (ID, {"stats": (1, {"cpu": (2, CPU), "memory": (3, MEMORY)})}),
     "UpdateContainerResources": ({**ID, "linux": (2, RESOURCES)}, {}),
 }
 
@@ -96,8 +110,11 @@ version = 2
 class Cri(Engine):
     kind = "cri"
     count = 0
+    # containerd 2 and later ask for the runtime's `features`, and tell the kubelet.
+    reads_features = False
 
     def start(self):
+        self.logs = {}
         os.makedirs("/etc/cni/net.d", exist_ok=True)
         with open("/etc/cni/net.d/10-pods.conflist", "w") as file:
             json.dump(NETWORK, file)
@@ -110,6 +127,7 @@ class Cri(Engine):
         self.channel = grpc.insecure_channel(f"unix://{ADDRESS}")
         # The plugin learns of the images by events.
         until("the CRI is ready", self.is_ready, 30)
+        self.reads_features = not self.version().split()[-1].lstrip("v").startswith("1.")
 
     def stop(self):
         if self.daemon:
@@ -150,7 +168,9 @@ class Cri(Engine):
         request = {"metadata": {"name": f"container{self.count}"}, "image": {"image": BOX}, "command": command,
                    "log_path": f"container{self.count}.log",
                    "linux": linux or {"security_context": {"namespace_options": {"pid": CONTAINER}}}, **more}
-        return self.ask("CreateContainer", pod_sandbox_id=pod, config=request, sandbox_config=config)["container_id"]
+        name = self.ask("CreateContainer", pod_sandbox_id=pod, config=request, sandbox_config=config)["container_id"]
+        self.logs[name] = request["log_path"]
+        return name
 
     def container(self, sandbox, command, **more):
         name = self.create(sandbox, command, **more)
@@ -173,6 +193,27 @@ class Cri(Engine):
         """(exit code, stdout, stderr)"""
         answer = self.ask("ExecSync", container_id=name, cmd=list(command), timeout=timeout)
         return answer.get("exit_code", 0), answer.get("stdout", b"").decode(), answer.get("stderr", b"").decode()
+
+    def streams(self, method, query=None, **request):
+        """The streams of an exec, an attach or a port-forward."""
+        return Streams(self.ask(method, **request)["url"], **(query or {}))
+
+    def exec_streams(self, name, *command, **more):
+        return self.streams("Exec", container_id=name, cmd=list(command), stdout=True, **more)
+
+    def features(self):
+        """What the CRI has read from the runtime's `features`; nothing before containerd 2."""
+        handlers = self.ask("Status", verbose=False).get("runtime_handlers", [])
+        return next((each.get("features", {}) for each in handlers if each.get("name") == HANDLER), {})
+
+    def log(self, sandbox, name):
+        """A container's log as (stream, text) of each line."""
+        with open(self.log_path(sandbox, name)) as file:
+            return [tuple(line.rstrip("\n").split(" ", 3)[1::2]) for line in file]
+
+    def log_path(self, sandbox, name):
+        folder = sandbox[1]["log_directory"]
+        return os.path.join(folder, self.logs[name])
 
     def sweep(self):
         for each in self.ask("ListPodSandbox").get("items", []):

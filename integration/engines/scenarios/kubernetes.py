@@ -2,13 +2,15 @@
 
 import os
 import socket
+import subprocess
 import time
 
 import grpc
 
 from cri import CONTAINER, EXITED, NODE, POD, RUNNING
-from registry import Failed, contains, same, scenario, until
+from registry import Failed, Skip, contains, same, scenario, until, within
 from scenarios.limits import limit
+from streams import STDIN, STDOUT
 
 
 def security(**fields):
@@ -61,12 +63,22 @@ def ended(engine):
     name = engine.container(sandbox, ["sh", "-c"], args=["echo $GREETING from $(pwd); exit 7"], working_dir="/tmp",
                             envs=[{"key": "GREETING", "value": "hello"}])
     same("exit code", engine.await_exit(name), 7)
-    folder = sandbox[1]["log_directory"]
-    text = ""
-    for each in os.listdir(folder):
-        with open(os.path.join(folder, each)) as file:
-            text += file.read()
-    contains("log", text, "hello from /tmp")
+    same("log", engine.log(sandbox, name), [("stdout", "hello from /tmp")])
+
+
+@scenario("logs: both streams, a line without end, a new file after rotation", "cri")
+def logs(engine):
+    sandbox = engine.sandbox()
+    script = "echo out; echo err >&2; while ! test -e /data/go; do sleep 0.1; done; echo more; printf unended"
+    name = engine.container(sandbox, ["sh", "-c", script])
+    until("both lines", lambda: sorted(engine.log(sandbox, name)) == [("stderr", "err"), ("stdout", "out")])
+    path = engine.log_path(sandbox, name)
+    # As a kubelet rotates it.
+    os.rename(path, path + ".1")
+    engine.ask("ReopenContainerLog", container_id=name)
+    engine.exec(name, "touch", "/data/go")
+    same("exit code", engine.await_exit(name), 0)
+    until("the rest", lambda: engine.log(sandbox, name) == [("stdout", "more"), ("stdout", "unended")])
 
 
 @scenario("container: a program that cannot be run", "cri")
@@ -110,6 +122,96 @@ def execute(engine):
     until("the sleeper is gone", lambda: "sleep 30" not in engine.exec(name, "ps")[1])
 
 
+@scenario("exec: streamed, with stdin and a status", "cri")
+def exec_streamed(engine):
+    name = engine.container(engine.sandbox(), ["sleep", "1000"])
+    with engine.exec_streams(name, "sh", "-c", "read line; echo got $line; echo err >&2; exit 6", stdin=True, stderr=True) as program:
+        program.send(STDIN, "word\n")
+        same("all", program.finish(), (6, "got word\n", "err\n"))
+    with engine.exec_streams(name, "sh", "-c", "head -c 300000 /dev/zero | tr '\\0' x") as program:
+        code, out, _ = program.finish()
+        same("code, bytes", (code, len(out)), (0, 300000))
+
+
+@scenario("exec: streamed, with a terminal, resized", "cri")
+def exec_terminal(engine):
+    name = engine.container(engine.sandbox(), ["sleep", "1000"])
+    with engine.exec_streams(name, "sh", tty=True, stdin=True) as program:
+        program.send(STDIN, "tty; echo re''ady\n")
+        contains("tty", program.expect(STDOUT, "ready"), "/dev/pts/")
+
+        def size():
+            program.send(STDIN, "echo si''ze $(stty size) e''nd\n")
+            program.expect(STDOUT, "size ")
+            return program.expect(STDOUT, " end").strip()
+
+        program.resize(41, 101)
+        until("the size", lambda: size() == "41 101")
+        program.send(STDIN, "exit 5\n")
+        same("status", program.finish()[0], 5)
+
+
+@scenario("attach: to a container with stdin, and with a terminal", "cri")
+def attach(engine):
+    sandbox = engine.sandbox()
+    name = engine.container(sandbox, ["sh", "-c", "read line; echo got $line; sleep 1000"], stdin=True)
+    with engine.streams("Attach", container_id=name, stdin=True, stdout=True, stderr=True) as person:
+        person.send(STDIN, "word\n")
+        person.expect(STDOUT, "got word")
+    name = engine.container(sandbox, ["sh"], stdin=True, tty=True)
+    with engine.streams("Attach", container_id=name, stdin=True, stdout=True, tty=True) as person:
+        person.send(STDIN, "echo $((20 + 3)); exit 4\n")
+        person.expect(STDOUT, "23")
+        same("exit code", engine.await_exit(name), 4)
+
+
+@scenario("port-forward: to a server in the pod", "cri")
+def port_forward(engine):
+    sandbox = engine.sandbox()
+    name = engine.container(sandbox, ["sh", "-c", "echo served > /data/index.html; exec httpd -f -p 127.0.0.1:8080 -h /data"])
+    until("the server", lambda: engine.exec(name, "wget", "-q", "-O", "-", "http://127.0.0.1:8080/")[0] == 0)
+    with engine.streams("PortForward", {"port": 8080}, pod_sandbox_id=sandbox[0], port=[8080]) as forwarded:
+        # Its first stream is the port's data, the second its errors; each begins with the port's number.
+        forwarded.send(0, "GET /index.html HTTP/1.0\r\n\r\n")
+        forwarded.expect(0, "served")
+
+
+@scenario("stats: memory held, CPU used, processes counted", "cri")
+def stats(engine):
+    sandbox = engine.sandbox()
+    # A tail of a line without end keeps all of it: 48 MiB; the loop is given a fifth of a CPU.
+    holder = engine.container(sandbox, ["sh", "-c", "(head -c 48m /dev/zero; sleep 1000) | tail"])
+    looper = engine.container(sandbox, ["sh", "-c", "while :; do :; done"], linux={
+        **security(), "resources": {"cpu_period": 100000, "cpu_quota": 20000}})
+
+    def figures(name):
+        found = engine.ask("ContainerStats", container_id=name)["stats"]
+        used = found.get("cpu", {}).get("usage_core_nano_seconds", {}).get("value", 0) / 1e9
+        return used, found.get("memory", {}).get("working_set_bytes", {}).get("value", 0) / (1 << 20)
+
+    until("48 MiB", lambda: figures(holder)[1] >= 48)
+    within("MiB held", round(figures(holder)[1]), 48, 80)
+    first, began = until("a first figure", lambda: figures(looper)[0]), time.monotonic()
+    until("half a second more", lambda: figures(looper)[0] >= first + 0.5, 30)
+    within("share of a CPU", round((figures(looper)[0] - first) / (time.monotonic() - began), 3), 0.08, 0.25)
+    within("MiB of the loop", round(figures(looper)[1]), 0, 10)
+
+
+@scenario("list, remove: nothing is left", "cri")
+def removed(engine):
+    sandbox = engine.sandbox()
+    name = engine.container(sandbox, ["sleep", "1000"])
+    pid = engine.pid(name)
+    contains("list", [each["id"] for each in engine.ask("ListContainers")["containers"]], name)
+    engine.ask("StopContainer", container_id=name, timeout=0)
+    engine.ask("RemoveContainer", container_id=name)
+    same("list", engine.ask("ListContainers"), {})
+    engine.ask("StopPodSandbox", pod_sandbox_id=sandbox[0])
+    engine.ask("RemovePodSandbox", pod_sandbox_id=sandbox[0])
+    same("pods", engine.ask("ListPodSandbox"), {})
+    same("the process", os.path.exists(f"/proc/{pid}"), False)
+
+
 @scenario("limits: set, updated, shown by stats", "cri")
 def limits(engine):
     sandbox = engine.sandbox()
@@ -151,6 +253,38 @@ def mounts(engine):
     same("write", engine.exec(name, "touch", "/rw/file")[0], 0)
     contains("read-only", engine.exec(name, "touch", "/ro/file")[2], "Read-only file system")
     same("on the host", os.listdir(folder), ["file"])
+
+
+@scenario("mounts: recursively read-only, as `features` lets the CRI know", "cri")
+def mounts_rro(engine):
+    if not engine.features().get("recursive_read_only_mounts"):
+        if engine.features() or engine.reads_features:
+            raise Failed(f"the CRI has read of the runtime: {engine.features()}")
+        raise Skip("this CRI knows of no recursively read-only mounts")
+    folder = engine.path("rro")
+    os.mkdir(os.path.join(folder, "below"))
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", os.path.join(folder, "below")], check=True)
+    try:
+        name = engine.container(engine.sandbox(), ["sleep", "1000"], mounts=[
+            {"container_path": "/v", "host_path": folder, "readonly": True, "recursive_read_only": True}])
+        contains("below", engine.exec(name, "touch", "/v/below/file")[2], "Read-only file system")
+    finally:
+        subprocess.run(["umount", "-l", os.path.join(folder, "below")], check=True)
+
+
+@scenario("pod: in a user namespace of its own", "cri")
+def user_namespace(engine):
+    if not engine.features().get("user_namespaces"):
+        if engine.features() or engine.reads_features:
+            raise Failed(f"the CRI has read of the runtime: {engine.features()}")
+        raise Skip("this CRI gives pods no user namespaces")
+    ids = [{"host_id": 100000, "container_id": 0, "length": 65536}]
+    options = {"namespace_options": {"pid": CONTAINER, "userns_options": {"mode": POD, "uids": ids, "gids": ids}}}
+    sandbox = engine.sandbox(linux={"cgroup_parent": engine.cgroup_parent(), "security_context": options})
+    name = engine.container(sandbox, ["sleep", "1000"], linux={"security_context": options})
+    same("map", engine.exec(name, "cat", "/proc/self/uid_map")[1].split(), ["0", "100000", "65536"])
+    same("outside", os.stat(f"/proc/{engine.pid(name)}").st_uid, 100000)
+    same("files", engine.exec(name, "sh", "-c", "stat -c %u /etc/marker; touch /data/file && echo written")[1], "0\nwritten\n")
 
 
 @scenario("port: a server in the pod is reached by its address and by the host's port", "cri")
