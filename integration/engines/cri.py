@@ -9,11 +9,12 @@ import image
 import wire
 from containerd import ADDRESS, BOX, start_daemon
 from engine import Engine, call, states_in
-from registry import until
+from registry import Failed, until
 from streams import Streams
 
 PAUSE = "docker.io/library/pause:latest"
 HANDLER = "rruntime"
+EXAMPLES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../packaging/examples")
 RUNNING, EXITED = 1, 2
 # NamespaceMode
 POD, CONTAINER, NODE = 0, 1, 2
@@ -89,45 +90,63 @@ NETWORK = {"cniVersion": "0.4.0", "name": "pods", "plugins": [
     {"type": "portmap", "capabilities": {"portMappings": True}}]}
 
 # restrict_oom_score_adj: this machine's root lacks CAP_SYS_RESOURCE, and the kubelet's -998 with it.
-CONFIG = """\
+CONFIG = {1: """\
 version = 2
 [plugins."io.containerd.grpc.v1.cri"]
   sandbox_image = "{pause}"
   restrict_oom_score_adj = true
   [plugins."io.containerd.grpc.v1.cri".cni]
     bin_dir = "/usr/lib/cni"
-    conf_dir = "/etc/cni/net.d"
-  [plugins."io.containerd.grpc.v1.cri".containerd]
-    default_runtime_name = "{handler}"
-  [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.{handler}]
-    runtime_type = "io.containerd.runc.v2"
-    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.{handler}.options]
-      BinaryName = "{path}"
-      SystemdCgroup = {systemd}
-"""
+""", 2: """\
+version = 3
+[plugins.'io.containerd.cri.v1.images'.pinned_images]
+  sandbox = "{pause}"
+[plugins.'io.containerd.cri.v1.runtime']
+  restrict_oom_score_adj = true
+  [plugins.'io.containerd.cri.v1.runtime'.cni]
+    bin_dirs = ["/usr/lib/cni"]
+"""}
 
 
 class Cri(Engine):
     kind = "cri"
+    state_root = "/run/containerd/runc/k8s.io"
     count = 0
-    # containerd 2 and later ask for the runtime's `features`, and tell the kubelet.
-    reads_features = False
 
     def start(self):
         self.logs = {}
         os.makedirs("/etc/cni/net.d", exist_ok=True)
         with open("/etc/cni/net.d/10-pods.conflist", "w") as file:
             json.dump(NETWORK, file)
-        systemd = "true" if os.path.isdir("/run/systemd/system") else "false"
-        self.daemon = start_daemon(self.folder, CONFIG.format(
-            pause=PAUSE, handler=HANDLER, path=self.runtime.path, systemd=systemd))
-        for name, command in ((BOX, ["sh"]), (PAUSE, ["/bin/sleep", "1000000"])):
-            archive = image.as_docker_archive(self.box, os.path.join(self.folder, "image.tar"), name, command)
-            call(["ctr", "-a", ADDRESS, "-n", "k8s.io", "image", "import", archive])
-        self.channel = grpc.insecure_channel(f"unix://{ADDRESS}")
+        self.start_service()
+        self.channel = grpc.insecure_channel(f"unix://{self.address}")
         # The plugin learns of the images by events.
         until("the CRI is ready", self.is_ready, 30)
-        self.reads_features = not self.version().split()[-1].lstrip("v").startswith("1.")
+
+    def start_service(self):
+        self.address = ADDRESS
+        version = 1 if " 1." in call(["containerd", "--version"]).out else 2
+        # It asks for the runtime's `features`, and tells the kubelet of them.
+        self.reads_features = version > 1
+        config = CONFIG[version].format(pause=PAUSE) + self.packaged(f"containerd-{version}.toml")
+        if not os.path.isdir("/run/systemd/system"):
+            config = config.replace("SystemdCgroup = true", "SystemdCgroup = false")
+        self.daemon = start_daemon(self.folder, config)
+        for archive in self.images():
+            call(["ctr", "-a", ADDRESS, "-n", "k8s.io", "image", "import", archive])
+
+    def packaged(self, name):
+        """The setting that the package brings, with the path of the runtime under test."""
+        with open(os.path.join(EXAMPLES, name)) as file:
+            text = file.read()
+        if "/usr/bin/rruntime" not in text:
+            raise Failed(f"packaging/examples/{name} names no /usr/bin/rruntime")
+        return text.replace("/usr/bin/rruntime", self.runtime.path)
+
+    def images(self):
+        """An archive of each image, one after the other."""
+        for name, command in ((BOX, ["sh"]), (PAUSE, ["/bin/sleep", "1000000"])):
+            yield image.as_docker_archive(self.box, os.path.join(self.folder, "image.tar"), name, command)
 
     def stop(self):
         if self.daemon:
@@ -216,8 +235,10 @@ class Cri(Engine):
         return os.path.join(folder, self.logs[name])
 
     def sweep(self):
+        # Before the pods: CRI-O gives their programs ten seconds to feel a TERM.
+        for each in self.ask("ListContainers").get("containers", []):
+            self.ask("StopContainer", container_id=each["id"], timeout=0)
         for each in self.ask("ListPodSandbox").get("items", []):
             self.ask("StopPodSandbox", pod_sandbox_id=each["id"])
             self.ask("RemovePodSandbox", pod_sandbox_id=each["id"])
-        root = "/run/containerd/runc/k8s.io"
-        return states_in(root)
+        return states_in(self.state_root)
