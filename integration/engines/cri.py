@@ -119,9 +119,31 @@ class Cri(Engine):
         with open("/etc/cni/net.d/10-pods.conflist", "w") as file:
             json.dump(NETWORK, file)
         self.start_service()
+        self.connect()
+
+    def connect(self):
         self.channel = grpc.insecure_channel(f"unix://{self.address}")
         # The plugin learns of the images by events.
         until("the CRI is ready", self.is_ready, 30)
+
+    def restart(self):
+        self.channel.close()
+        self.stop()
+        self.start_service()
+        self.connect()
+
+    def restart_as_readme(self, text):
+        """With Debian's config.toml and this after it; before it what the machine needs: an image that is here, no -998."""
+        with open("/etc/containerd/config.toml") as file:
+            config = file.read()
+        table = '[plugins."io.containerd.grpc.v1.cri"]\n'
+        needed = f'{table}    sandbox_image = "{PAUSE}"\n    restrict_oom_score_adj = true\n'
+        if config.count(table) != 1:
+            raise Failed(f"/etc/containerd/config.toml is not the one Debian installs: {config}")
+        self.channel.close()
+        self.stop()
+        self.daemon = start_daemon(self.folder, config.replace(table, needed) + text)
+        self.connect()
 
     def start_service(self):
         self.address = ADDRESS
@@ -168,7 +190,7 @@ class Cri(Engine):
         answer = self.ask("Version", version="0.1.0")
         return f"CRI of {answer['runtime_name']} {answer['runtime_version']}"
 
-    def sandbox(self, **more):
+    def sandbox(self, handler=HANDLER, **more):
         """A pod's sandbox as (id, its config)."""
         self.count += 1
         logs = self.path("logs")
@@ -176,7 +198,7 @@ class Cri(Engine):
                   "hostname": f"pod{self.count}", "log_directory": logs,
                   "linux": {"cgroup_parent": self.cgroup_parent(), "security_context": {"namespace_options": {"pid": CONTAINER}}},
                   **more}
-        return self.ask("RunPodSandbox", config=config, runtime_handler=HANDLER)["pod_sandbox_id"], config
+        return self.ask("RunPodSandbox", config=config, runtime_handler=handler)["pod_sandbox_id"], config
 
     def cgroup_parent(self):
         return "kubepods.slice" if os.path.isdir("/run/systemd/system") else "/kubepods"

@@ -51,6 +51,18 @@ def cgroup_hierarchies():
     return found
 
 
+def unmounted_hierarchies():
+    """The controllers, as `a,b`, of v1 hierarchies that are in use and mounted nowhere here.
+
+    A mount in some other namespace is enough for that. Engines look for a mount of every hierarchy
+    that /proc/self/cgroup names: containerd has no figures of a container without it.
+    """
+    mounted = {option for _, _, options in cgroup_hierarchies() if options for option in options.split(",")}
+    with open("/proc/self/cgroup") as file:
+        named = [line.split(":")[1] for line in file]
+    return [each for each in named if each and not mounted.intersection(each.split(","))]
+
+
 class Cgroup:
     """One cgroup of the same name in each hierarchy, removed with all beneath it."""
 
@@ -128,7 +140,7 @@ def start(folder, command, keep=(), install=None, cgroup_view="hybrid", pass_fds
 
 def build(folder, scratch, cgroup_view, keep, install):
     """Runs as pid 1 of the namespaces: mounts the house and moves into it."""
-    hierarchies = cgroup_hierarchies()
+    hierarchies, unmounted = cgroup_hierarchies(), unmounted_hierarchies()
     root = os.path.join(scratch, "root")
     changes = os.path.join(scratch, "changes")
     os.mkdir(root)
@@ -168,6 +180,10 @@ def build(folder, scratch, cgroup_view, keep, install):
         os.makedirs(root + point, exist_ok=True)
         # Mounted anew, not bound: its root is then that of the cgroup namespace.
         mount(kind, kind, root + point, options)
+    for controllers in unmounted:
+        point = os.path.join(root + CGROUPS, controllers)
+        os.mkdir(point)
+        mount("cgroup", "cgroup", point, controllers)
     os.chdir(root)
     subprocess.run(["pivot_root", ".", "."], check=True)
     subprocess.run(["umount", "-l", "."], check=True)

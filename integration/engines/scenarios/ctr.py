@@ -1,11 +1,13 @@
 """containerd through ctr: the shim's way of calling the runtime."""
 
+import json
 import os
 import time
 
 from registry import Failed, Skip, contains, same, scenario, until, within
 from scenarios.exec import size
-from scenarios.limits import cgroup_file, limit
+from scenarios.life import same_loop_outside
+from scenarios.limits import HOLD, LOOP, cgroup_file, limit
 from terminal import Terminal
 
 
@@ -98,8 +100,7 @@ def pause(engine):
     engine("task", "pause", name)
     engine.await_status(name, "PAUSED")
     seen = os.path.getsize(count)
-    # Long enough for dozens of further lines, were it not paused.
-    time.sleep(0.5)
+    same_loop_outside()
     same("size while paused", os.path.getsize(count), seen)
     engine("task", "resume", name)
     until("progress", lambda: os.path.getsize(count) > seen)
@@ -113,6 +114,30 @@ def limits(engine):
     same("memory", limit(engine, name, "memory"), "104857600")
     same("quota", limit(engine, name, "quota"), "20000")
     contains("metrics", engine("task", "metrics", name).out, "104857600")
+
+
+@scenario("ctr task metrics: memory held, CPU used, processes", "containerd")
+def metrics(engine):
+    holder = engine.detached("sh", "-c", HOLD)
+    looper = engine.detached("sh", "-c", LOOP, options=["--cpus", "0.5"])
+    until("48 MiB", lambda: metrics_of(engine, holder)[0] >= 48, 30)
+    memory, _, processes = metrics_of(engine, holder)
+    within("MiB held", round(memory), 48, 80)
+    same("processes", processes, 4)
+    first, began = until("a first figure", lambda: metrics_of(engine, looper)[1]), time.monotonic()
+    until("further half a second", lambda: metrics_of(engine, looper)[1] >= first + 0.5, 30)
+    within("share of a CPU", round((metrics_of(engine, looper)[1] - first) / (time.monotonic() - began), 3), 0.2, 0.6)
+    same("processes", metrics_of(engine, looper)[2], 1)
+
+
+def metrics_of(engine, name):
+    """(MiB in use, seconds of CPU, processes), as containerd reads them from the task's cgroup."""
+    figures = json.loads(engine("task", "metrics", "--format", "json", name).out)
+    memory, cpu, processes = figures["memory"], figures["cpu"], figures["pids"]["current"]
+    # v1's figures come with their kinds, v2's plain.
+    if isinstance(memory["usage"], dict):
+        return memory["usage"]["usage"] / (1 << 20), cpu["usage"]["total"] / 1e9, processes
+    return memory["usage"] / (1 << 20), cpu["usage_usec"] / 1e6, processes
 
 
 @scenario("ctr run: read-only root, read-only mount", "containerd")

@@ -64,10 +64,11 @@ def lab_cpu(engine):
     pid = engine.pid(name)
     until("it runs", lambda: cpu_seconds(pid) > 0.05)
     used, began = cpu_seconds(pid), time.monotonic()
-    # The measured time itself: twenty periods.
-    time.sleep(2)
+    # Some twenty periods.
+    until("further 0.6 s of CPU", lambda: cpu_seconds(pid) >= used + 0.6, 30)
     share = (cpu_seconds(pid) - used) / (time.monotonic() - began)
-    within("share of a CPU", round(share, 3), 0.22, 0.35)
+    # A busy machine may give less than was asked for.
+    within("share of a CPU", round(share, 3), 0.15, 0.35)
 
 
 @scenario("memory: a program over its limit is killed, and that is counted", *BOTH)
@@ -116,18 +117,39 @@ def cpuset(engine):
     same("by effect", engine.exec(name, "nproc").out, "1\n")
 
 
-@scenario("stats", *BOTH)
+# A tail of a line without end keeps all of it: 48 MiB. Two shells, a sleep and a tail stay.
+HOLD = "(head -c 48m /dev/zero; sleep 1000; exit) | tail; exit"
+LOOP = "while :; do :; done"
+
+
+@scenario("stats: memory held, CPU used, processes, the limit", *BOTH)
 def stats(engine):
-    name = engine.detached("sh", "-c", "while :; do :; done", options=["--memory", "123m", "--cpus", "0.5"])
-    pattern = "{{.MemUsage}} {{.CPUPerc}} {{.PIDs}}" if engine.kind == "docker" else "{{.MemUsage}} {{.CPUPerc}} {{.PIDS}}"
-    line = until("figures", lambda: useful(engine("stats", "--no-stream", "--format", pattern, name).out), 30)
-    contains("limit", line, "123MiB" if engine.kind == "docker" else "129MB")
-    within("processes", int(line.split()[-1]), 1, 2)
+    holder = engine.detached("sh", "-c", HOLD, options=["--memory", "123m"])
+    looper = engine.detached("sh", "-c", LOOP, options=["--cpus", "0.5"])
+    until("48 MiB", lambda: stats_of(engine, holder)[0] >= 48, 30)
+    memory, limit, _, processes = stats_of(engine, holder)
+    within("MiB held", round(memory), 48, 80)
+    # Podman prints decimal megabytes of three digits or four.
+    within("MiB of the limit", limit, 122.5, 123.5)
+    same("processes", processes, 4)
+    until("half of a CPU", lambda: 25 <= stats_of(engine, looper)[2] <= 60, 30)
+    memory, _, _, processes = stats_of(engine, looper)
+    within("MiB of the loop", memory, 0, 10)
+    same("processes", processes, 1)
 
 
-def useful(line):
-    share = re.search(r"([\d.]+)%", line)
-    return line if share and float(share[1]) > 1 else None
+def stats_of(engine, name):
+    """(MiB in use, MiB of the limit, percent of a CPU, processes)"""
+    pids = "{{.PIDs}}" if engine.kind == "docker" else "{{.PIDS}}"
+    line = engine("stats", "--no-stream", "--format", "{{.MemUsage}}|{{.CPUPerc}}|" + pids, name).out
+    usage, share, processes = line.strip().split("|")
+    return (*[in_mib(each) for each in usage.split("/")], float(share.rstrip("%")), int(processes))
+
+
+def in_mib(text):
+    number, unit = re.fullmatch(r"\s*([\d.]+)\s*([kKMGT]?i?B)\s*", text).groups()
+    base = 1024 if "i" in unit else 1000
+    return float(number) * base ** "BKMGT".index(unit[0].upper()) / (1 << 20)
 
 
 @scenario("ulimits, sysctls, oom score", *BOTH)

@@ -4,7 +4,9 @@ import os
 import re
 import subprocess
 
+from engine import call
 from registry import contains, same, scenario, until
+from scenarios.limits import limit
 
 BOTH = "podman", "docker"
 
@@ -55,6 +57,28 @@ def user_namespace_limits(engine):
     options = ["--uidmap", "0:100000:65536", "--gidmap", "0:100000:65536", "--memory", "100m", "--pids-limit", "50",
                "--read-only", "--tmpfs", "/tmp"]
     contains("address", engine.sh("ip addr; touch /tmp/file", *options), "10.88.")
+
+
+@scenario("user namespace: docker's --userns-remap, with a network, limits, exec", "docker")
+def remapped(engine):
+    if call(["id", "remapped"], status=None).code != 0:
+        call(["useradd", "--no-create-home", "remapped"])
+        for name in ("subuid", "subgid"):
+            with open(f"/etc/{name}") as file:
+                others = [line for line in file if not line.startswith("remapped:")]
+            with open(f"/etc/{name}", "w") as file:
+                file.writelines([*others, "remapped:200000:65536\n"])
+    engine.restart_daemon("--userns-remap", "remapped")
+    try:
+        name = engine.detached("sleep", "1000", options=["--memory", "100m", "--pids-limit", "50", "--tmpfs", "/scratch"])
+        same("map", engine.exec(name, "cat", "/proc/self/uid_map").out.split(), ["0", "200000", "65536"])
+        same("outside", os.stat(f"/proc/{engine.pid(name)}").st_uid, 200000)
+        same("files", engine.exec(name, "sh", "-c", "id -u; stat -c %u /etc/marker; touch /scratch/file").out, "0\n0\n")
+        contains("address", engine.exec(name, "ip", "addr").out, "172.")
+        same("memory", limit(engine, name, "memory"), "104857600")
+        engine.sweep()
+    finally:
+        engine.restart_daemon()
 
 
 @scenario("pod: containers share network, ipc and name", "podman")
