@@ -22,6 +22,7 @@ import sys
 from dataclasses import dataclass, field
 from functools import partial
 
+import beneath
 import measure
 from measure import Contestant, Failed, Floor, Samples, in_view
 
@@ -315,7 +316,48 @@ def burst(bench):
     return [row]
 
 
-ROWS = [run_on_v1, run_on_v2, lifecycle, exec_true, system_calls, peak_memory, binary_size, among_many, burst]
+def share_beneath_podman(bench):
+    return [share_row(bench, "podman", "beneath podman run --rm: its calls, minimum")]
+
+
+def share_beneath_containerd(bench):
+    return [share_row(bench, "containerd", "beneath ctr run --rm: its calls, minimum")]
+
+
+def share_row(bench, engine, what):
+    row = Row(what, "≤ 0.8 × crun, 0.35 × runc", {})
+    if missing := beneath.lacking(engine):
+        row.cells = dict.fromkeys(bench.runtimes, "left out")
+        row.faults.append(f"{what} is left out: {missing}")
+        return row
+    try:
+        shares = beneath.shares(engine, bench.runtimes, bench.compile("share"), max(bench.options.rounds // 2, 1))
+    except (RuntimeError, OSError, subprocess.SubprocessError) as fault:
+        row.cells[OURS] = "–"
+        row.faults.append(str(fault))
+        return row
+    least = {name: min(taken) for name, taken in shares.items()}
+    row.cells = {name: f"{least[name]:.1f} ms" for name in least}
+    ratios = [(least[OURS] / least[peer], limit) for peer, limit in (("crun", 0.8), ("runc", 0.35)) if peer in least]
+    if ratios:
+        row.cells[OURS] += f" ({' / '.join(f'{ratio:.2f}' for ratio, _ in ratios)})"
+        row.met = all(ratio <= limit for ratio, limit in ratios)
+    return row
+
+
+ROWS = [
+    run_on_v1,
+    run_on_v2,
+    lifecycle,
+    exec_true,
+    system_calls,
+    peak_memory,
+    binary_size,
+    among_many,
+    burst,
+    share_beneath_podman,
+    share_beneath_containerd,
+]
 
 
 def show(rows, names):
@@ -327,7 +369,7 @@ def show(rows, names):
         print("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip())
     faults = list(dict.fromkeys(fault for row in rows for fault in row.faults))
     for fault in faults:
-        print(f"  –: {fault}")
+        print(f"  {fault}" if "left out" in fault else f"  –: {fault}")
 
 
 if __name__ == "__main__":
