@@ -78,10 +78,10 @@ class Cgroup:
                     with open(os.path.join(path, file), "w") as own:
                         own.write(value)
 
-    def join(self):
-        for path in self.paths:
-            with open(os.path.join(path, "cgroup.procs"), "w") as procs:
-                procs.write("0")
+    def joined(self, command):
+        """The command as one that joins all of them first; by itself, as houses are started from threads."""
+        join = 'while [ "$1" != -- ]; do echo 0 > "$1/cgroup.procs" || exit 1; shift; done; shift; exec "$@"'
+        return ["sh", "-c", join, "join", *self.paths, "--", *command]
 
     def remove(self):
         for path in self.paths:
@@ -110,7 +110,7 @@ class House:
 
     def __init__(self, scratch, cgroup, command, pass_fds):
         self.scratch, self.cgroup = scratch, cgroup
-        self.process = subprocess.Popen(command, preexec_fn=cgroup.join, pass_fds=pass_fds)
+        self.process = subprocess.Popen(cgroup.joined(command), pass_fds=pass_fds)
 
     def finish(self):
         try:
