@@ -30,6 +30,7 @@ tests![
     loopback_is_up,
     network_namespace_has_only_loopback,
     time_offsets,
+    time_offsets_of_exec,
     time_offsets_without_a_time_namespace_are_refused,
     time_namespace_joined_by_path,
     cgroup_namespace_shows_the_root,
@@ -206,6 +207,20 @@ fn time_offsets() {
     let numbers: Vec<Vec<&str>> = printed.lines().map(|line| line.split_whitespace().collect()).collect();
     assert_eq!(numbers[0][1..], ["86400", "0"], "{printed}");
     assert_eq!(numbers[1][1..], ["604800", "5"], "{printed}");
+    assert!(numbers[2][0].parse::<f64>().unwrap() > 604_800.0, "{printed}");
+}
+
+fn time_offsets_of_exec() {
+    ours_only("the peers of Debian 12 know no time namespaces, or need more than their default");
+    let offsets =
+        json!({"monotonic": {"secs": -1, "nanosecs": 999_999_999}, "boottime": {"secs": 604_800, "nanosecs": 0}});
+    let container =
+        Container::started(Bundle::new().namespace("time", None).set("/linux/timeOffsets", offsets).sleeping());
+    let printed = container.exec_sh("readlink /proc/self/ns/time; cat /proc/self/timens_offsets /proc/uptime");
+    let lines: Vec<&str> = printed.lines().collect();
+    assert_eq!(Path::new(lines[0]), link_of(container.pid(), "time"));
+    let numbers: Vec<Vec<&str>> = lines[1..].iter().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(numbers[0][1..], ["-1", "999999999"], "{printed}");
     assert!(numbers[2][0].parse::<f64>().unwrap() > 604_800.0, "{printed}");
 }
 

@@ -36,9 +36,11 @@ tests![
     capabilities_unknown_are_warned_about,
     scheduler_batch,
     scheduler_fifo_with_priority,
+    scheduler_deadline,
     scheduler_unknown_policy_is_refused,
     io_priority,
     cpu_affinity_of_exec,
+    cpu_affinity_of_exec_before_its_cgroup,
     personality_linux32,
     personality_unknown_is_refused,
     memory_policy_of_init_and_exec,
@@ -315,12 +317,61 @@ fn cpu_affinity_of_exec() {
     assert_eq!(container.exec_process::<&str>(&process, []).ok().out(), "Cpus_allowed_list:\t0");
 }
 
+fn cpu_affinity_of_exec_before_its_cgroup() {
+    ours_only("the peers of Debian 12 know no execCPUAffinity");
+    let container = Container::started(Bundle::new().sleeping());
+    let process = |affinity: serde_json::Value| {
+        json!({"cwd": "/", "args": ["grep", "Cpus_allowed_list", "/proc/self/status"], "env": ["PATH=/bin"],
+            "user": {"uid": 0, "gid": 0}, "execCPUAffinity": affinity})
+    };
+    // What the kernel makes of it in the cgroup is what is left; nothing is set again.
+    let initial = process(json!({"initial": "1"}));
+    assert_eq!(container.exec_process::<&str>(&initial, []).ok().out(), "Cpus_allowed_list:\t1");
+    let spaces = process(json!({"initial": "0, 1", "final": " 1 "}));
+    assert_eq!(container.exec_process::<&str>(&spaces, []).ok().out(), "Cpus_allowed_list:\t1");
+    for place in ["initial", "final"] {
+        let bad = process(json!({place: "8000"}));
+        container.exec_process::<&str>(&bad, []).fails().says(&format!("/execCPUAffinity/{place}: sched_setaffinity"));
+        let bad = process(json!({place: "1-"}));
+        container.exec_process::<&str>(&bad, []).fails().says(&format!("/execCPUAffinity/{place}: \"1-\" is no range"));
+    }
+    // Not for the container's own program.
+    let bundle = Bundle::new().args(["grep", "Cpus_allowed_list", "/proc/self/status"]);
+    let own = bundle.set("/process/execCPUAffinity", json!({"initial": "1", "final": "1"})).prints();
+    assert_eq!(own, format!("Cpus_allowed_list:\t{}", affinity()));
+}
+
+fn scheduler_deadline() {
+    differs_on(Runtime::Runc, "1.1.5 knows no scheduler");
+    ours_only("crun 1.8.1 reads its flags under other names");
+    View::V2.enter();
+    let deadline = json!({"policy": "SCHED_DEADLINE", "runtime": 1_000_000, "deadline": 50_000_000, "period": 100_000_000,
+        "flags": ["SCHED_FLAG_RESET_ON_FORK", "SCHED_FLAG_RECLAIM", "SCHED_FLAG_DL_OVERRUN"]});
+    let bundle = Bundle::new().sh("cat /proc/self/stat; exec cat /proc/self/stat /proc/self/sched");
+    let printed = bundle.set("/process/scheduler", deadline.clone()).prints();
+    let lines: Vec<&str> = printed.lines().collect();
+    assert_eq!(stat_field(lines[0], 41), 0, "a child is scheduled as others: {printed}");
+    assert_eq!(stat_field(lines[1], 41), 6, "{printed}");
+    for (name, value) in [("dl.runtime", None), ("dl.deadline", None), ("policy", Some("6"))] {
+        let line = lines.iter().find(|line| line.starts_with(name));
+        let line = line.unwrap_or_else(|| panic!("no {name} in {printed}"));
+        assert!(value.is_none_or(|value| line.ends_with(value)), "{line}");
+    }
+    Bundle::new()
+        .set("/process/scheduler", json!({"policy": "SCHED_DEADLINE", "runtime": 2_000_000, "deadline": 1_000_000}))
+        .refused()
+        .says("/process/scheduler: SCHED_DEADLINE needs 1024 ≤ runtime ≤ deadline ≤ period, in nanoseconds");
+}
+
 fn personality_linux32() {
     differs_on(Runtime::Runc, "1.1.5 knows no personality");
     let bundle = Bundle::new().args(["uname", "-m"]).set("/linux/personality", json!({"domain": "LINUX32"}));
     assert_eq!(bundle.prints(), "i686");
     let bundle = Bundle::new().args(["uname", "-m"]).set("/linux/personality", json!({"domain": "LINUX"}));
     assert_ne!(bundle.prints(), "i686");
+    let container =
+        Container::started(Bundle::new().sleeping().set("/linux/personality", json!({"domain": "LINUX32"})));
+    assert_eq!(container.exec(["uname", "-m"]).ok().out(), "i686");
 }
 
 fn personality_unknown_is_refused() {
@@ -358,8 +409,17 @@ fn memory_policy_modes_and_flags() {
         ("MPOL_PREFERRED", "", None, "local"),
         ("MPOL_PREFERRED", "0", None, "prefer:0"),
         ("MPOL_INTERLEAVE", "0", Some("MPOL_F_RELATIVE_NODES"), "interleave=relative:0"),
+        ("MPOL_INTERLEAVE", "0", Some("MPOL_F_STATIC_NODES"), "interleave=static:0"),
+        ("MPOL_WEIGHTED_INTERLEAVE", "0", None, "weighted"),
+        ("MPOL_PREFERRED_MANY", "0", None, "prefer"),
+        ("MPOL_PREFERRED_MANY", "0", Some("MPOL_F_NUMA_BALANCING"), "prefer"),
         ("MPOL_BIND", "0", Some("MPOL_F_NUMA_BALANCING"), "bind:0"),
     ] {
+        // Since Linux 6.9.
+        let weights = std::path::Path::new("/sys/kernel/mm/mempolicy/weighted_interleave");
+        if mode == "MPOL_WEIGHTED_INTERLEAVE" && !weights.exists() {
+            continue;
+        }
         let flags: Vec<&str> = flag.into_iter().collect();
         let policy = json!({"mode": mode, "nodes": nodes, "flags": flags});
         let printed = Bundle::new().sh(SHOW_MEMORY_POLICY).set("/linux/memoryPolicy", policy).prints();

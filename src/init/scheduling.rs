@@ -9,10 +9,12 @@ use crate::sys;
 
 pub(super) fn set_scheduling(process: &Process) -> Result<()> {
     let at = |name: &str| format!("{}/{name}", process.pointer);
-    match &process.cpu_affinity_final {
-        Some(cpus) => set_affinity(cpus).map_err(|e| e.at(at("execCPUAffinity/final")))?,
+    match (&process.cpu_affinity_final, &process.cpu_affinity_initial) {
+        (Some(cpus), _) => set_affinity(cpus).map_err(|e| e.at(at("execCPUAffinity/final")))?,
+        // What the kernel makes of it in the container's cgroup stays (config.md, Linux Process).
+        (None, Some(_)) => {}
         // The caller's own is not passed on; the kernel takes what the cpuset allows of it (sched_setaffinity(2)).
-        None => set_affinity(&(0..rustix::thread::CpuSet::MAX_CPU as u32).collect::<Vec<_>>())?,
+        (None, None) => set_affinity(&(0..rustix::thread::CpuSet::MAX_CPU as u32).collect::<Vec<_>>())?,
     }
     if let Some(priority) = process.io_priority {
         sys::sched::set_io_priority(priority)
@@ -50,7 +52,7 @@ pub(super) fn set_memory_policy(policy: &MemoryPolicy) -> Result<()> {
 }
 
 /// Sets the CPUs that this process may run on.
-fn set_affinity(cpus: &[u32]) -> Result<()> {
+pub(crate) fn set_affinity(cpus: &[u32]) -> Result<()> {
     let mut set = rustix::thread::CpuSet::new();
     for cpu in cpus.iter().filter(|cpu| (**cpu as usize) < rustix::thread::CpuSet::MAX_CPU) {
         set.set(*cpu as usize);

@@ -81,6 +81,10 @@ pub fn enter(request: &Request<'_>) -> Result<Entered> {
     };
     let root = shared_mounts_root(request.record, pid, &container)?;
     let joins = left_to_process(request.record, &road);
+    if let Some(cpus) = &request.process.cpu_affinity_initial {
+        // The process inherits it, and has it until it is in the container's cgroup.
+        scheduling::set_affinity(cpus).map_err(|e| e.at(format!("{}/execCPUAffinity/initial", request.process.pointer)))?;
+    }
     let cloned = match road {
         Road::Straight => straight(request, &container, cgroup, into)?,
         Road::ThroughUserNamespace => through_user_namespace(request, &container, &channel, &inside)?,
