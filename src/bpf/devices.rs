@@ -303,8 +303,8 @@ impl Assembler {
                 Label::Default => default,
                 Label::After(group) => self.ends[group],
             };
-            // Rules number in the tens; the kernel refuses a program with more than a million instructions.
-            self.code[at].offset = i16::try_from(target - at - 1).unwrap_or(i16::MAX);
+            // PROOF: there are at most MOST_RULES rules, which make less than 32,767 instructions.
+            self.code[at].offset = i16::try_from(target - at - 1).expect("programs are short");
         }
     }
 
@@ -327,6 +327,8 @@ fn number(number: u32) -> i32 {
 mod tests {
     use oci_spec::runtime::LinuxDeviceCgroup;
     use proptest::prelude::*;
+
+    use crate::plan::device_rules::MOST_RULES;
 
     use super::*;
 
@@ -375,6 +377,28 @@ mod tests {
             assert!(run(&program, Kind::Char, major, minor, 1), "{major}:{minor}");
             assert!(run(&program, Kind::Block, major, minor, 1), "{major}:{minor}");
         }
+    }
+
+    #[test]
+    fn the_most_and_the_longest_rules_have_room_for_their_jumps() {
+        let longest = |allow: bool| {
+            let first = format!(r#"{{"allow":{},"type":"a"}}"#, !allow);
+            let rule =
+                |at: usize| format!(r#"{{"allow":{allow},"type":"a","major":{at},"minor":{},"access":"rw"}}"#, 2 * at);
+            let list: Vec<String> = std::iter::once(first).chain((1..MOST_RULES).map(rule)).collect();
+            compile(&rules(&format!("[{}]", list.join(","))))
+        };
+        for program in [longest(true), longest(false)] {
+            assert!((10_000..32_000).contains(&program.len()), "{}", program.len());
+            assert!(program.iter().all(|instruction| instruction.offset >= 0));
+        }
+        // One hole makes the order count.
+        let hole = r#"{"allow":true,"type":"a","major":1},{"allow":false,"type":"a","major":1,"minor":1}"#;
+        let rule = |at: usize| format!(r#"{{"allow":true,"type":"a","major":{at},"minor":{at},"access":"rw"}}"#);
+        let list: Vec<String> = std::iter::once(hole.to_owned()).chain((2..MOST_RULES).map(rule)).collect();
+        let ordered = rules(&format!("[{}]", list.join(",")));
+        assert!(ordered.is_ordered());
+        assert!((20_000..32_000).contains(&compile(&ordered).len()), "{}", compile(&ordered).len());
     }
 
     #[test]

@@ -12,6 +12,10 @@ use crate::error::{Error, Faults, Result};
 
 const POINTER: &str = "/linux/resources/devices";
 
+/// As many rules as a program has room for: a jump of eBPF spans 32,767 instructions, and a rule is at most two
+/// exceptions of five.
+pub const MOST_RULES: usize = 2048;
+
 /// Allowed or denied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
@@ -137,6 +141,9 @@ pub enum Before {
 impl DeviceRules {
     /// The rules of config.json on top of "nothing is allowed", and then the default devices.
     pub fn with_defaults(config: &[LinuxDeviceCgroup]) -> Result<Self> {
+        if config.len() > MOST_RULES {
+            return Err(Error::config(POINTER, format!("has {} rules; {MOST_RULES} are possible", config.len())));
+        }
         let mut faults = Faults::default();
         let mut own = Self { default: Verdict::Deny, rules: Vec::with_capacity(config.len() + DEFAULT.len()) };
         for (index, rule) in config.iter().enumerate() {
@@ -331,6 +338,14 @@ mod tests {
 
     fn rules(json: &str) -> Result<DeviceRules> {
         DeviceRules::with_defaults(&serde_json::from_str::<Vec<LinuxDeviceCgroup>>(json).unwrap())
+    }
+
+    #[test]
+    fn rules_without_end_are_refused() {
+        let many = |count| format!("[{}]", vec![r#"{"allow":true,"type":"c","access":"r"}"#; count].join(","));
+        assert!(rules(&many(MOST_RULES)).is_ok());
+        let fault = rules(&many(MOST_RULES + 1)).unwrap_err().to_string();
+        assert_eq!(fault, "/linux/resources/devices: has 2049 rules; 2048 are possible");
     }
 
     fn lines(rules: &DeviceRules, before: Before) -> Vec<String> {

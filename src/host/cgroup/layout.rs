@@ -176,6 +176,10 @@ impl<'a> Mount<'a> {
         let mut fields = line.split(|b| *b == b' ');
         let (id, parent, _device) = (fields.next()?, fields.next()?, fields.next()?);
         let (root, point, flags) = (fields.next()?, fields.next()?, fields.next()?);
+        // A path below an empty root would be an absolute one, which leads out of the mount.
+        if root.is_empty() || point.first() != Some(&b'/') {
+            return None;
+        }
         fields.by_ref().find(|field| *field == b"-")?;
         let (fstype, _source) = (fields.next()?, fields.next()?);
         Some(Self { id, parent, root, point, flags, fstype, options: fields.next().unwrap_or_default() })
@@ -256,6 +260,17 @@ mod tests {
 
     fn parse(mountinfo: &str, cgroup: &str) -> Layout {
         Layout::parse(mountinfo.as_bytes(), cgroup.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn a_line_without_a_root_or_with_a_relative_point_is_none() {
+        for fields in ["0:6/ /  /sys/fs/cgroup", "0:6 / sys/fs/cgroup"] {
+            let layout = parse(&format!("21 20 {fields} rw - cgroup2 cgroup2 rw\n"), "0::/user.slice\n");
+            assert_eq!(layout.hierarchies, []);
+        }
+        // As the kernel writes the root of a namespace's file.
+        let layout = parse("21 20 0:6 net:[1] /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n", "0::/user.slice\n");
+        assert_eq!(layout.hierarchies[0].own, None);
     }
 
     fn hierarchy(mount: &str, controllers: &str, own: Option<&str>) -> Hierarchy {
