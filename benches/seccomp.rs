@@ -17,8 +17,9 @@ use oci_spec::runtime::{Arch, LinuxSeccomp, LinuxSeccompAction, LinuxSeccompArg,
 use rruntime::bpf::seccomp::{Filter, compile, sock_filter};
 use rruntime::sys::seccomp;
 
-const PROFILES: [(&str, &[u8]); 2] = [
+const PROFILES: [(&str, &[u8]); 3] = [
     ("podman", include_bytes!("../tests/data/seccomp/podman.json")),
+    ("docker", include_bytes!("../tests/data/seccomp/docker.json")),
     ("containerd", include_bytes!("../tests/data/seccomp/containerd.json")),
 ];
 

@@ -37,6 +37,7 @@ mod resources;
 mod rootfs;
 mod rootless;
 mod scopes;
+mod seccomp;
 mod security;
 mod terminal;
 mod troubleshooting;
@@ -64,6 +65,7 @@ fn main() {
         rootfs::TESTS,
         rootless::TESTS,
         scopes::TESTS,
+        seccomp::TESTS,
         security::TESTS,
         terminal::TESTS,
         troubleshooting::TESTS,

@@ -192,7 +192,7 @@ fn assemble(tables: &[Table], default: Verdict, pointer: &str) -> Result<Vec<soc
     }
     for audit in audits.into_iter().rev() {
         let group: Vec<&Table> = tables.iter().filter(|table| table.machine.audit == audit).collect();
-        let tree = assembler.tree(&intervals(&group, default, newer));
+        let tree = assembler.tree(&intervals(&group, default, newer))?;
         trees.push((audit, assembler.load(OFFSET_NUMBER, tree)));
         if assembler.len() > MAX_INSTRUCTIONS {
             break;

@@ -18,7 +18,7 @@ use super::start::await_exec;
 use crate::error::{Error, Kind, Result, Wrap};
 use crate::host::cgroup::{Cgroup, Unified};
 use crate::host::{console, resctrl};
-use crate::init::{self, Entering, JoinCgroup, Keyring, Shared};
+use crate::init::{self, Entering, JoinCgroup, Keyring, Shared, scheduling};
 use crate::plan::{Namespace, NamespaceKind, Process};
 use crate::state::Record;
 use crate::sys;

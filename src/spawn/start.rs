@@ -11,7 +11,7 @@ use super::create::start_address;
 use super::protocol::{self, Channel, Order, Report};
 use crate::error::{Error, Result, Wrap};
 use crate::host::seccomp_agent;
-use crate::state::process::{Executed, Identity};
+use crate::state::process::{Executed, Identity, Life};
 use crate::state::{Dir, Record, Status};
 use crate::sys;
 use crate::sys::clone::Child;
@@ -61,9 +61,13 @@ fn give_to_agent(listener: &OwnedFd, record: &Record, pid: i32) -> Result<()> {
     let Some(agent) = &record.seccomp_agent else {
         return Err(Error::new("a seccomp listener without an agent").at("/linux/seccomp/listenerPath"));
     };
-    let container = record.init.map_or(pid, |init| init.pid);
-    let state =
-        seccomp_agent::process_state(record.oci_state(Status::Created, container)?, pid, agent.metadata.as_deref())?;
+    // The process of an exec joins a container whose own program mostly runs already.
+    let status = match record.init {
+        Some(init) if init.pid != pid && init.life() == Some(Life::Program) => Status::Running,
+        _ => Status::Created,
+    };
+    let container = record.oci_state(status, record.init.map_or(pid, |init| init.pid))?;
+    let state = seccomp_agent::process_state(container, pid, agent.metadata.as_deref())?;
     seccomp_agent::hand_over(&agent.path, &state, listener.as_fd(), seccomp_agent::PATIENCE)
         .map_err(|e| e.at("/linux/seccomp/listenerPath"))
 }

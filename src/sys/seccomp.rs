@@ -311,6 +311,7 @@ mod tests {
     fn engines_profiles_are_taken_by_the_kernel() {
         for json in [
             &include_bytes!("../../tests/data/seccomp/podman.json")[..],
+            &include_bytes!("../../tests/data/seccomp/docker.json")[..],
             &include_bytes!("../../tests/data/seccomp/containerd.json")[..],
         ] {
             let filter = compile(serde_json::from_slice(json).unwrap());

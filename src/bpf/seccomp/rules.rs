@@ -113,7 +113,9 @@ pub(super) fn order(a: &Rule, b: &Rule) -> Ordering {
 }
 
 /// Instructions that fall through where all conditions hold, and else jump over one more instruction: the rule's RET.
-pub(super) fn code(conditions: &[Condition], width: &Width) -> Vec<sock_filter> {
+///
+/// seccompiler refuses an index above 5 and a rule without conditions: condition() and the table let neither come here.
+pub(super) fn code(conditions: &[Condition], width: &Width) -> Result<Vec<sock_filter>> {
     let conditions = conditions.iter().map(|c| {
         let operator = match c.operator {
             Operator::ScmpCmpNe => SeccompCmpOp::Ne,
@@ -124,11 +126,12 @@ pub(super) fn code(conditions: &[Condition], width: &Width) -> Vec<sock_filter> 
             Operator::ScmpCmpGt => SeccompCmpOp::Gt,
             Operator::ScmpCmpMaskedEq => SeccompCmpOp::MaskedEq(c.mask),
         };
-        // PROOF: the only error is an index above 5, which condition() refuses.
-        SeccompCondition::new(c.index, width.clone(), operator, c.value).expect("index was checked")
+        SeccompCondition::new(c.index, width.clone(), operator, c.value)
     });
-    // PROOF: the only error is a rule without conditions; those never become a chain (table.rs).
-    let rule = SeccompRule::new(conditions.collect()).expect("rule has conditions");
+    let rule = conditions
+        .collect::<Result<_, _>>()
+        .and_then(SeccompRule::new)
+        .map_err(|fault| Error::new(format!("seccomp: {fault}")))?;
     // seccompiler starts a rule with two jumps that lead over each other, for callers that come from elsewhere.
-    BpfProgram::from(rule).split_off(2)
+    Ok(BpfProgram::from(rule).split_off(2))
 }

@@ -7,6 +7,7 @@ use seccompiler::{SeccompCmpArgLen as Width, sock_filter};
 
 use super::action::Verdict;
 use super::rules::{self, Rule};
+use crate::error::Result;
 
 // linux/bpf_common.h; libc has them as wider integers than the field.
 pub(super) const LD_W_ABS: u16 = 0x20;
@@ -47,14 +48,14 @@ pub(super) struct Assembler {
 
 impl Assembler {
     /// Decides by the number in the accumulator. `intervals` are ascending and the first starts at 0.
-    pub(super) fn tree(&mut self, intervals: &[Interval]) -> Target {
+    pub(super) fn tree(&mut self, intervals: &[Interval]) -> Result<Target> {
         let middle = intervals.len() / 2;
         if middle == 0 {
             return self.decision(intervals[0].decision);
         }
-        let high = self.tree(&intervals[middle..]);
-        let low = self.tree(&intervals[..middle]);
-        self.branch(JMP_JGE_K, intervals[middle].start, high, low)
+        let high = self.tree(&intervals[middle..])?;
+        let low = self.tree(&intervals[..middle])?;
+        Ok(self.branch(JMP_JGE_K, intervals[middle].start, high, low))
     }
 
     /// Goes to `yes` or `no` as the accumulator compares to `value`.
@@ -92,19 +93,19 @@ impl Assembler {
         self.reversed.len()
     }
 
-    fn decision(&mut self, decision: Decision) -> Target {
+    fn decision(&mut self, decision: Decision) -> Result<Target> {
         match decision {
-            Decision::Always(verdict) => self.answer(verdict),
+            Decision::Always(verdict) => Ok(self.answer(verdict)),
             Decision::Chain { rules, otherwise, width } => {
                 let mut next = self.answer(otherwise);
                 for rule in rules.iter().rev() {
                     self.lead_to(next);
                     self.push_return(rule.verdict);
-                    let code = rules::code(&rule.conditions, width);
+                    let code = rules::code(&rule.conditions, width)?;
                     self.reversed.extend(code.into_iter().rev());
                     next = Target(self.reversed.len() - 1);
                 }
-                next
+                Ok(next)
             }
         }
     }

@@ -216,7 +216,7 @@ pub(crate) fn compare(profile: &LinuxSeccomp, theirs: &[sock_filter]) -> Result<
         for (index, values) in edges.iter().enumerate() {
             for value in values {
                 // The other arguments at 0 and at another edge of theirs.
-                for turn in 0..8 {
+                for turn in 0..12 {
                     let mut args = [0; 6];
                     for (other, values) in edges.iter().enumerate().filter(|_| turn > 0) {
                         args[other] = values[(turn * 7 + number as usize + index) % values.len()];

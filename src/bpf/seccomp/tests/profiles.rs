@@ -6,6 +6,7 @@ use oci_spec::runtime::LinuxSeccomp;
 pub(crate) fn all() -> Vec<(&'static str, LinuxSeccomp)> {
     [
         ("podman", &include_bytes!("../../../../tests/data/seccomp/podman.json")[..]),
+        ("docker", &include_bytes!("../../../../tests/data/seccomp/docker.json")[..]),
         ("containerd", &include_bytes!("../../../../tests/data/seccomp/containerd.json")[..]),
     ]
     .map(|(name, json)| (name, serde_json::from_slice(json).unwrap()))
