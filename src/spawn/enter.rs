@@ -83,7 +83,8 @@ pub fn enter(request: &Request<'_>) -> Result<Entered> {
     let joins = left_to_process(request.record, &road);
     if let Some(cpus) = &request.process.cpu_affinity_initial {
         // The process inherits it, and has it until it is in the container's cgroup.
-        scheduling::set_affinity(cpus).map_err(|e| e.at(format!("{}/execCPUAffinity/initial", request.process.pointer)))?;
+        scheduling::set_affinity(cpus)
+            .map_err(|e| e.at(format!("{}/execCPUAffinity/initial", request.process.pointer)))?;
     }
     let cloned = match road {
         Road::Straight => straight(request, &container, cgroup, into)?,
