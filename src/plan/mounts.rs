@@ -65,17 +65,27 @@ fn mount(listed: &oci::Mount, pointer: String, around: &Surroundings, report: &m
         options.bind.get_or_insert(Reach::Single);
     }
     let destination = destination(listed.destination(), &pointer, report);
-    let what = what(listed, &options, &pointer, around, report);
+    let entry = Entry { listed, options: &options, pointer: &pointer, around };
+    let what = entry.what(report);
     below_proc(&cleaned(&destination), &what, &pointer, report);
+    let idmap = entry.idmap(report);
     Mount {
         what,
         attributes: options.attributes,
         recursive: options.recursive,
-        idmap: idmap(listed, &options, &pointer, around, report),
+        idmap,
         propagation: options.propagation,
         destination,
         pointer,
     }
+}
+
+/// One of the listed mounts, and all that it is judged by.
+struct Entry<'a> {
+    listed: &'a oci::Mount,
+    options: &'a MountOptions,
+    pointer: &'a str,
+    around: &'a Surroundings<'a>,
 }
 
 /// A relative destination is deprecated and means one relative to `/` (config.md, Mounts).
@@ -87,159 +97,168 @@ fn destination(listed: &Path, pointer: &str, report: &mut Report) -> PathBuf {
     Path::new("/").join(listed)
 }
 
-fn what(
-    listed: &oci::Mount,
-    options: &MountOptions,
-    pointer: &str,
-    around: &Surroundings,
-    report: &mut Report,
-) -> MountWhat {
-    if options.copy_up == CopyUp::Yes && (listed.typ().as_deref() != Some("tmpfs") || options.bind.is_some()) {
-        report.fault(format!("{pointer}/options"), "tmpcopyup is only for the type tmpfs");
-    }
-    if options.remount {
-        remount(listed, options, pointer, around, report)
-    } else if let Some(reach) = options.bind {
-        bind(listed, options, reach, pointer, around.bundle, report)
-    } else {
-        match listed.typ().as_deref() {
-            Some("cgroup") => cgroup(around.cgroups),
-            Some("cgroup2") => cgroup2(around.cgroups, pointer, report),
-            _ => filesystem(listed, options, pointer, around, report),
-        }
-    }
-}
-
-fn remount(
-    listed: &oci::Mount,
-    options: &MountOptions,
-    pointer: &str,
-    around: &Surroundings,
-    report: &mut Report,
-) -> MountWhat {
-    if options.bind.is_some() {
-        no_data(listed, options, pointer, report);
-        return MountWhat::Remount { superblock: None };
-    }
-    let data = data(listed, options, pointer, around, report);
-    MountWhat::Remount { superblock: Some(SuperblockOptions { flags: options.flags, data }) }
-}
-
 /// What to do about a bind mount's source that is not there.
 const NO_SOURCE: &str = "what is to be bound must exist on the host; a relative source starts at the bundle";
 
-/// A bind mount's source is looked at now: whether it is a file or a directory decides what a missing destination
-/// becomes. A relative one is relative to the bundle (config.md, Mounts).
-fn bind(
-    listed: &oci::Mount,
-    options: &MountOptions,
-    reach: Reach,
-    pointer: &str,
-    bundle: &Path,
-    report: &mut Report,
-) -> MountWhat {
-    no_data(listed, options, pointer, report);
-    let source = match listed.source().as_deref() {
-        Some(source) if !source.as_os_str().is_empty() => bundle.join(source),
-        _ => {
-            report.fault(format!("{pointer}/source"), "is missing; a bind mount needs a file or directory of the host");
-            return MountWhat::Bind { source: PathBuf::new(), reach, target: TargetKind::Directory };
-        }
-    };
-    let target = match std::fs::metadata(&source) {
-        Ok(about) if about.is_dir() => TargetKind::Directory,
-        Ok(_) => TargetKind::File,
-        Err(error) => {
-            let error = Error::sys(format!("stat({source:?})"), error).kind(Kind::Config).hint(NO_SOURCE);
-            report.push(error.at(format!("{pointer}/source")));
-            TargetKind::File
-        }
-    };
-    MountWhat::Bind { source, reach, target }
-}
+impl Entry<'_> {
+    /// The JSON pointer of one of its values.
+    fn at(&self, place: impl std::fmt::Display) -> String {
+        format!("{}/{place}", self.pointer)
+    }
 
-/// A bind mount has no file system of its own that could take options: what is none of ours is most likely misspelt.
-fn no_data(listed: &oci::Mount, options: &MountOptions, pointer: &str, report: &mut Report) {
-    for place in &options.data_places {
-        // The places are those of the listed options.
-        let option = listed.options().as_deref().and_then(|options| options.get(*place)).map_or("", String::as_str);
-        let pointer = format!("{pointer}/options/{place}");
-        if option.starts_with("idmap=") || option.starts_with("ridmap=") {
-            // Not to be ignored: the files would be reached by the wrong owners.
-            report.fault(pointer, "has mappings in an option; the mount's uidMappings and gidMappings are for them");
+    fn listed_options(&self) -> &[String] {
+        self.listed.options().as_deref().unwrap_or_default()
+    }
+
+    fn what(&self, report: &mut Report) -> MountWhat {
+        if self.options.copy_up == CopyUp::Yes
+            && (self.listed.typ().as_deref() != Some("tmpfs") || self.options.bind.is_some())
+        {
+            report.fault(self.at("options"), "tmpcopyup is only for the type tmpfs");
+        }
+        if self.options.remount {
+            self.remount(report)
+        } else if let Some(reach) = self.options.bind {
+            self.bind(reach, report)
         } else {
-            report.warn(&pointer, &format!("{option:?} is no option of a bind mount and ignored"));
+            match self.listed.typ().as_deref() {
+                Some("cgroup") => cgroup(self.around.cgroups),
+                Some("cgroup2") => cgroup2(self.around.cgroups, self.pointer, report),
+                _ => self.filesystem(report),
+            }
         }
     }
-}
 
-fn filesystem(
-    listed: &oci::Mount,
-    options: &MountOptions,
-    pointer: &str,
-    around: &Surroundings,
-    report: &mut Report,
-) -> MountWhat {
-    let fstype = listed.typ().as_deref().unwrap_or_default();
-    if fstype.is_empty() || fstype == "none" {
-        report.fault(
-            format!("{pointer}/type"),
-            "names no file system; a type such as tmpfs, or the option bind or rbind is needed",
-        );
+    fn remount(&self, report: &mut Report) -> MountWhat {
+        if self.options.bind.is_some() {
+            self.no_data(report);
+            return MountWhat::Remount { superblock: None };
+        }
+        let data = self.data(report);
+        MountWhat::Remount { superblock: Some(SuperblockOptions { flags: self.options.flags, data }) }
     }
-    let source = match listed.source() {
-        Some(source) => source.to_string_lossy(),
-        None => fstype.into(),
-    };
-    MountWhat::Filesystem {
-        fstype: report.c_string(fstype, || format!("{pointer}/type")),
-        source: report.c_string(&source, || format!("{pointer}/source")),
-        flags: options.flags,
-        data: data(listed, options, pointer, around, report),
-        copy_up: options.copy_up,
-    }
-}
 
-/// The file system's own options, with the mount label where it can have one.
-fn data(
-    listed: &oci::Mount,
-    options: &MountOptions,
-    pointer: &str,
-    around: &Surroundings,
-    report: &mut Report,
-) -> String {
-    let mut data = options.data.clone();
-    if let Some(maps) = around.id_maps {
-        unmapped_owners(listed, options, maps, pointer, report);
-    }
-    // proc and sysfs are labelled by the policy alone, mqueue by an attribute after it is mounted.
-    let labelled = !matches!(listed.typ().as_deref(), Some("proc" | "sysfs" | "mqueue"));
-    if let Some(label) = around.label.filter(|_| labelled) {
-        data = [data.as_str(), &format!("context=\"{label}\"")].map(str::to_owned).join(",");
-        data = data.trim_start_matches(',').to_owned();
-    }
-    if data.len() > LONGEST_DATA {
-        let fault = format!("have {} bytes for the file system; mount(2) takes {LONGEST_DATA}", data.len());
-        report.fault(format!("{pointer}/options"), fault);
-    }
-    report.no_nul(data.as_bytes(), || format!("{pointer}/options"));
-    data
-}
-
-/// `uid=` and `gid=` that have no counterpart in a new user namespace: the kernel says no more than EINVAL.
-fn unmapped_owners(listed: &oci::Mount, options: &MountOptions, maps: &IdMaps, pointer: &str, report: &mut Report) {
-    let listed = listed.options().as_deref().unwrap_or_default();
-    for place in &options.data_places {
-        let Some((name, id)) = listed.get(*place).and_then(|option| option.split_once('=')) else { continue };
-        let maps = match name {
-            "uid" => &maps.uids,
-            "gid" => &maps.gids,
-            _ => continue,
+    /// A bind mount's source is looked at now: whether it is a file or a directory decides what a missing destination
+    /// becomes. A relative one is relative to the bundle (config.md, Mounts).
+    fn bind(&self, reach: Reach, report: &mut Report) -> MountWhat {
+        self.no_data(report);
+        let source = match self.listed.source().as_deref() {
+            Some(source) if !source.as_os_str().is_empty() => self.around.bundle.join(source),
+            _ => {
+                report.fault(self.at("source"), "is missing; a bind mount needs a file or directory of the host");
+                return MountWhat::Bind { source: PathBuf::new(), reach, target: TargetKind::Directory };
+            }
         };
-        if id.parse().is_ok_and(|id| !maps.is_empty() && !id_maps::is_mapped(maps, id)) {
-            let fault = format!("{name} {id} is not mapped in the container's user namespace");
-            report.fault(format!("{pointer}/options/{place}"), fault);
+        let target = match std::fs::metadata(&source) {
+            Ok(about) if about.is_dir() => TargetKind::Directory,
+            Ok(_) => TargetKind::File,
+            Err(error) => {
+                let error = Error::sys(format!("stat({source:?})"), error).kind(Kind::Config).hint(NO_SOURCE);
+                report.push(error.at(self.at("source")));
+                TargetKind::File
+            }
+        };
+        MountWhat::Bind { source, reach, target }
+    }
+
+    /// A bind mount has no file system of its own that could take options: what is none of ours is most likely misspelt.
+    fn no_data(&self, report: &mut Report) {
+        for place in &self.options.data_places {
+            // The places are those of the listed options.
+            let option = self.listed_options().get(*place).map_or("", String::as_str);
+            let pointer = self.at(format!("options/{place}"));
+            if option.starts_with("idmap=") || option.starts_with("ridmap=") {
+                // Not to be ignored: the files would be reached by the wrong owners.
+                report
+                    .fault(pointer, "has mappings in an option; the mount's uidMappings and gidMappings are for them");
+            } else {
+                report.warn(&pointer, &format!("{option:?} is no option of a bind mount and ignored"));
+            }
         }
+    }
+
+    fn filesystem(&self, report: &mut Report) -> MountWhat {
+        let fstype = self.listed.typ().as_deref().unwrap_or_default();
+        if fstype.is_empty() || fstype == "none" {
+            report.fault(
+                self.at("type"),
+                "names no file system; a type such as tmpfs, or the option bind or rbind is needed",
+            );
+        }
+        let source = match self.listed.source() {
+            Some(source) => source.to_string_lossy(),
+            None => fstype.into(),
+        };
+        MountWhat::Filesystem {
+            fstype: report.c_string(fstype, || self.at("type")),
+            source: report.c_string(&source, || self.at("source")),
+            flags: self.options.flags,
+            data: self.data(report),
+            copy_up: self.options.copy_up,
+        }
+    }
+
+    /// The file system's own options, with the mount label where it can have one.
+    fn data(&self, report: &mut Report) -> String {
+        let mut data = self.options.data.clone();
+        if let Some(maps) = self.around.id_maps {
+            self.unmapped_owners(maps, report);
+        }
+        // proc and sysfs are labelled by the policy alone, mqueue by an attribute after it is mounted.
+        let labelled = !matches!(self.listed.typ().as_deref(), Some("proc" | "sysfs" | "mqueue"));
+        if let Some(label) = self.around.label.filter(|_| labelled) {
+            data = [data.as_str(), &format!("context=\"{label}\"")].map(str::to_owned).join(",");
+            data = data.trim_start_matches(',').to_owned();
+        }
+        if data.len() > LONGEST_DATA {
+            let fault = format!("have {} bytes for the file system; mount(2) takes {LONGEST_DATA}", data.len());
+            report.fault(self.at("options"), fault);
+        }
+        report.no_nul(data.as_bytes(), || self.at("options"));
+        data
+    }
+
+    /// `uid=` and `gid=` that have no counterpart in a new user namespace: the kernel says no more than EINVAL.
+    fn unmapped_owners(&self, maps: &IdMaps, report: &mut Report) {
+        for place in &self.options.data_places {
+            let Some((name, id)) = self.listed_options().get(*place).and_then(|option| option.split_once('=')) else {
+                continue;
+            };
+            let maps = match name {
+                "uid" => &maps.uids,
+                "gid" => &maps.gids,
+                _ => continue,
+            };
+            if id.parse().is_ok_and(|id| !maps.is_empty() && !id_maps::is_mapped(maps, id)) {
+                let fault = format!("{name} {id} is not mapped in the container's user namespace");
+                report.fault(self.at(format!("options/{place}")), fault);
+            }
+        }
+    }
+
+    /// `uidMappings` and `gidMappings` come together; without them the user namespace's are meant (config.md, Mounts).
+    fn idmap(&self, report: &mut Report) -> Option<MountIdmap> {
+        let uids = self.listed.uid_mappings().as_deref().unwrap_or_default();
+        let gids = self.listed.gid_mappings().as_deref().unwrap_or_default();
+        let reach = self.options.idmap.unwrap_or(Reach::Single);
+        match (uids.is_empty(), gids.is_empty()) {
+            (true, true) if self.options.idmap.is_none() => return None,
+            (true, true) => {
+                if matches!(self.around.user, Namespace::Host) {
+                    let fault = "idmap needs uidMappings and gidMappings of the mount, or a user namespace";
+                    report.fault(self.at("options"), fault);
+                }
+                return Some(MountIdmap { maps: None, reach });
+            }
+            (true, false) => report.fault(self.at("uidMappings"), "is missing; gidMappings needs it"),
+            (false, true) => report.fault(self.at("gidMappings"), "is missing; uidMappings needs it"),
+            (false, false) => {}
+        }
+        let maps = IdMaps {
+            uids: id_maps::mappings(uids, &self.at("uidMappings"), report),
+            gids: id_maps::mappings(gids, &self.at("gidMappings"), report),
+        };
+        Some(MountIdmap { maps: Some(maps), reach })
     }
 }
 
@@ -262,37 +281,6 @@ fn cgroup2(tree: &CgroupTree, pointer: &str, report: &mut Report) -> MountWhat {
         PathBuf::new()
     });
     MountWhat::CgroupV2 { host_dir }
-}
-
-/// `uidMappings` and `gidMappings` come together; without them the user namespace's are meant (config.md, Mounts).
-fn idmap(
-    listed: &oci::Mount,
-    options: &MountOptions,
-    pointer: &str,
-    around: &Surroundings,
-    report: &mut Report,
-) -> Option<MountIdmap> {
-    let uids = listed.uid_mappings().as_deref().unwrap_or_default();
-    let gids = listed.gid_mappings().as_deref().unwrap_or_default();
-    let reach = options.idmap.unwrap_or(Reach::Single);
-    match (uids.is_empty(), gids.is_empty()) {
-        (true, true) if options.idmap.is_none() => return None,
-        (true, true) => {
-            if matches!(around.user, Namespace::Host) {
-                let fault = "idmap needs uidMappings and gidMappings of the mount, or a user namespace";
-                report.fault(format!("{pointer}/options"), fault);
-            }
-            return Some(MountIdmap { maps: None, reach });
-        }
-        (true, false) => report.fault(format!("{pointer}/uidMappings"), "is missing; gidMappings needs it"),
-        (false, true) => report.fault(format!("{pointer}/gidMappings"), "is missing; uidMappings needs it"),
-        (false, false) => {}
-    }
-    let maps = IdMaps {
-        uids: id_maps::mappings(uids, &format!("{pointer}/uidMappings"), report),
-        gids: id_maps::mappings(gids, &format!("{pointer}/gidMappings"), report),
-    };
-    Some(MountIdmap { maps: Some(maps), reach })
 }
 
 /// Only a proc file system may be /proc, and nothing may stand in for what is written below it.
