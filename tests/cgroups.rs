@@ -2,11 +2,8 @@
 
 use std::fs;
 
-use serde_json::json;
-
-use crate::harness::runtime::needs_command;
 use crate::harness::view::{Layout, View, layout, needs_v1};
-use crate::harness::{Bundle, Container, Output, leftovers, scratch, wait_until};
+use crate::harness::{Bundle, Container, leftovers, scratch, wait_until};
 use crate::mounts::{mountinfo, row, rows};
 use crate::tests;
 
@@ -32,12 +29,6 @@ tests![
     kill_all_reaches_sub_cgroups_on_v2,
     exec_joins_on_v2,
     user_namespace_on_v2,
-    contract_09_signals_reach_a_paused_container_when_it_is_resumed,
-    contract_09_delete_force_of_a_paused_container,
-    contract_09_kill_of_a_paused_container,
-    contract_09_paused_container_on_v2,
-    contract_17_update_leaves_what_it_does_not_name,
-    contract_17_update_takes_minus_one_for_unlimited,
 ];
 
 fn name_of(container: &Container) -> String {
@@ -228,10 +219,7 @@ fn kill_all_reaches_sub_cgroups_on_v2() {
     View::V2.enter();
     let bundle = with_mount(Bundle::new().without_namespace("pid"), &OPTIONS);
     let script = "mkdir /sys/fs/cgroup/sub; sleep 1000 & echo $! > /sys/fs/cgroup/sub/cgroup.procs; echo ready; wait";
-    let container = Container::new(bundle.sh(script));
-    let output = container.call_create().ok();
-    container.start();
-    wait_until("it is ready", || output.later().contains("ready"));
+    let (container, _) = Container::ready(bundle.sh(script));
     container.call(["kill", "--all", &container.id, "KILL"]).ok();
     container.wait_stopped();
     container.delete();
@@ -252,80 +240,4 @@ fn user_namespace_on_v2() {
     View::V2.enter();
     let bundle = with_mount(Bundle::new().user_namespace(100_000), &OPTIONS);
     assert_eq!(bundle.sh("head -1 /sys/fs/cgroup/cgroup.procs; id -u").prints(), "1\n0");
-}
-
-fn paused(bundle: Bundle) -> (Container, Output) {
-    needs_command("pause");
-    let container = Container::new(bundle);
-    let output = container.call_create().ok();
-    container.start();
-    wait_until("it is ready", || output.later().contains("ready"));
-    container.verb("pause").ok();
-    assert_eq!(container.status(), "paused");
-    (container, output)
-}
-
-fn contract_09_signals_reach_a_paused_container_when_it_is_resumed() {
-    let script = "trap 'echo got USR1; exit' USR1; echo ready; while :; do sleep 0.01; done";
-    let (container, output) = paused(Bundle::new().sh(script));
-    container.kill("USR1");
-    assert!(!output.later().contains("got"), "{}", output.later());
-    container.verb("resume").ok();
-    wait_until("the signal has come", || output.later().contains("got USR1"));
-}
-
-fn contract_09_delete_force_of_a_paused_container() {
-    let (container, _) = paused(Bundle::new().sh("echo ready; exec sleep 1000"));
-    container.delete_force();
-    container.assert_gone();
-}
-
-fn contract_09_kill_of_a_paused_container() {
-    let (container, _) = paused(Bundle::new().sh("echo ready; exec sleep 1000"));
-    container.kill("KILL");
-    container.wait_stopped();
-    container.delete();
-    container.assert_gone();
-}
-
-fn contract_09_paused_container_on_v2() {
-    View::V2.enter();
-    let (container, _) = paused(Bundle::new().sh("echo ready; exec sleep 1000"));
-    container.verb("resume").ok();
-    assert_eq!(container.status(), "running");
-    container.verb("pause").ok();
-    container.kill("KILL");
-    container.wait_stopped();
-}
-
-/// The limits of a container in the hierarchies of v1.
-fn limits(container: &Container) -> (String, String) {
-    let read = |file: &str| {
-        let path = format!("/sys/fs/cgroup/{file}").replace('@', &name_of(container));
-        fs::read_to_string(path).unwrap().trim().to_owned()
-    };
-    (read("pids/@/pids.max"), read("memory/@/memory.limit_in_bytes"))
-}
-
-fn limited() -> Container {
-    needs_command("update");
-    needs_v1();
-    let resources = json!({"pids": {"limit": 50}, "memory": {"limit": 67_108_864}});
-    let container = Container::started(Bundle::new().set("/linux/resources", resources).sleeping());
-    assert_eq!(limits(&container), ("50".to_owned(), "67108864".to_owned()));
-    container
-}
-
-fn contract_17_update_leaves_what_it_does_not_name() {
-    let container = limited();
-    container.call(["update", "--resources", "-", &container.id]).stdin_text("{\"pids\": {\"limit\": 60}}").ok();
-    assert_eq!(limits(&container), ("60".to_owned(), "67108864".to_owned()));
-    container.call(["update", "--memory", "33554432", &container.id]).ok();
-    assert_eq!(limits(&container), ("60".to_owned(), "33554432".to_owned()));
-}
-
-fn contract_17_update_takes_minus_one_for_unlimited() {
-    let container = limited();
-    container.call(["update", "--pids-limit", "-1", &container.id]).ok();
-    assert_eq!(limits(&container).0, "max");
 }

@@ -176,10 +176,7 @@ fn contract_07_delete_of_a_created_container_removes_it() {
 
 fn contract_08_kill_takes_numbers_and_names() {
     let script = "for s in USR1 USR2 HUP; do trap \"echo $s\" $s; done; trap 'echo TERM; exit' TERM; echo ready; while :; do sleep 0.01; done";
-    let container = Container::new(Bundle::new().sh(script));
-    let output = container.call_create().ok();
-    container.start();
-    wait_until("it is ready", || output.later().contains("ready"));
+    let (container, output) = Container::ready(Bundle::new().sh(script));
     for (signal, name) in [("10", "USR1"), ("SIGUSR2", "USR2"), ("HUP", "HUP"), ("15", "TERM")] {
         container.kill(signal);
         wait_until("the signal has come", || output.later().contains(name));
@@ -188,21 +185,15 @@ fn contract_08_kill_takes_numbers_and_names() {
 }
 
 fn contract_08_kill_sends_term_by_default() {
-    let container =
-        Container::new(Bundle::new().sh("trap 'echo got TERM; exit' TERM; echo ready; while :; do sleep 0.01; done"));
-    let output = container.call_create().ok();
-    container.start();
-    wait_until("it is ready", || output.later().contains("ready"));
+    let (container, output) =
+        Container::ready(Bundle::new().sh("trap 'echo got TERM; exit' TERM; echo ready; while :; do sleep 0.01; done"));
     container.verb("kill").ok();
     wait_until("the signal has come", || output.later().contains("got TERM"));
 }
 
 fn contract_08_kill_all_without_a_pid_namespace() {
     let bundle = Bundle::new().without_namespace("pid").sh("sleep 1000 & sleep 1000 & echo ready; wait");
-    let container = Container::new(bundle);
-    let output = container.call_create().ok();
-    container.start();
-    wait_until("it is ready", || output.later().contains("ready"));
+    let (container, _) = Container::ready(bundle);
     container.call(["kill", "--all", &container.id, "KILL"]).ok();
     container.wait_stopped();
     container.delete();
@@ -211,10 +202,7 @@ fn contract_08_kill_all_without_a_pid_namespace() {
 
 fn contract_08_kill_all_after_init_has_died() {
     let bundle = Bundle::new().without_namespace("pid").sh("sleep 1000 & echo ready");
-    let container = Container::new(bundle);
-    let output = container.call_create().ok();
-    container.start();
-    wait_until("it is ready", || output.later().contains("ready"));
+    let (container, _) = Container::ready(bundle);
     container.wait_stopped();
     container.call(["kill", "-a", &container.id, "9"]).ok();
     wait_until("the last process has gone", || {

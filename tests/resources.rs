@@ -26,11 +26,13 @@ tests![
     paused_makes_no_progress,
     paused_makes_no_progress_on_v1,
     paused_makes_no_progress_on_v2,
-    paused_is_killed,
-    paused_is_killed_on_v1,
+    contract_09_paused_is_killed,
+    contract_09_paused_is_killed_on_v1,
+    contract_09_paused_is_killed_on_v2,
+    contract_09_signals_reach_a_paused_container_when_it_is_resumed,
     pause_and_resume_only_when_they_fit,
     exec_into_a_paused_container,
-    update_merges,
+    contract_17_update_merges,
     update_reads_files_and_stdin,
     update_that_is_wrong_changes_nothing,
     update_that_fails_midway_is_taken_back,
@@ -236,19 +238,35 @@ fn dies_when_paused() {
     container.kill("KILL");
     container.wait_stopped();
     container.delete();
+    container.assert_gone();
     let other = Container::started(Bundle::new().sh("sleep 1000"));
     other.verb("pause").ok();
     other.delete_force();
     other.assert_gone();
 }
 
-fn paused_is_killed() {
+fn contract_09_paused_is_killed() {
     dies_when_paused();
 }
 
-fn paused_is_killed_on_v1() {
+fn contract_09_paused_is_killed_on_v1() {
     View::V1.enter();
     dies_when_paused();
+}
+
+fn contract_09_paused_is_killed_on_v2() {
+    View::V2.enter();
+    dies_when_paused();
+}
+
+fn contract_09_signals_reach_a_paused_container_when_it_is_resumed() {
+    let script = "trap 'echo got USR1; exit' USR1; echo ready; while :; do sleep 0.01; done";
+    let (container, output) = Container::ready(Bundle::new().sh(script));
+    container.verb("pause").ok();
+    container.kill("USR1");
+    assert!(!output.later().contains("got"), "{}", output.later());
+    container.verb("resume").ok();
+    wait_until("the signal has come", || output.later().contains("got USR1"));
 }
 
 fn pause_and_resume_only_when_they_fit() {
@@ -275,7 +293,7 @@ fn exec_into_a_paused_container() {
     waiting.wait().ok();
 }
 
-fn update_merges() {
+fn contract_17_update_merges() {
     needs_v1(&["memory", "pids", "cpu"]);
     let container =
         Container::created(limited(json!({"memory": {"limit": 64 << 20}, "pids": {"limit": 9}})).sleeping());
@@ -283,6 +301,11 @@ fn update_merges() {
     update(&["--pids-limit", "20"]);
     assert_eq!(value(&container, "pids.max"), "20");
     assert_eq!(value(&container, "memory.limit_in_bytes"), (64 << 20).to_string());
+    container.call(["update", "--resources", "-", &container.id]).stdin_text(r#"{"pids": {"limit": 30}}"#).ok();
+    assert_eq!(value(&container, "pids.max"), "30");
+    assert_eq!(value(&container, "memory.limit_in_bytes"), (64 << 20).to_string());
+    update(&["--pids-limit", "-1"]);
+    assert_eq!(value(&container, "pids.max"), "max");
     update(&["--cpu-period", "50000", "--cpu-quota", "25000", "--cpu-share", "512"]);
     update(&["--cpu-quota", "10000"]);
     assert_eq!(value(&container, "cpu.cfs_period_us"), "50000");
@@ -454,6 +477,7 @@ fn stats_have_runcs_shape() {
 
 fn events_tell_of_memory_and_end() {
     differs_on(Runtime::Crun, "it has no events");
+    differs_on(Runtime::Runc, "its stream ends with the cgroup, not with the container");
     needs_v1(&["memory"]);
     let container =
         Container::started(limited(json!({"memory": {"limit": 16 << 20, "swap": 16 << 20}})).sh("sleep 1000"));

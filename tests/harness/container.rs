@@ -45,6 +45,16 @@ impl Container {
         this
     }
 
+    /// Created and started, and its program has said that it is ready; with what it goes on to print.
+    #[track_caller]
+    pub fn ready(bundle: Bundle) -> (Self, Output) {
+        let this = Self::new(bundle);
+        let output = this.call_create().ok();
+        this.start();
+        wait_until("it is ready", || output.later().contains("ready"));
+        (this, output)
+    }
+
     /// The runtime with this container's state root.
     pub fn call<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Call {
         call_in(&self.root).args(args)
