@@ -29,7 +29,7 @@ fn missing_parents(place: &Place) -> impl Iterator<Item = &Path> {
 pub(super) fn make(plan: &CgroupPlan) -> Result<Membership> {
     let mut made = Membership { driver: plan.membership.driver, places: Vec::new() };
     for place in &plan.membership.places {
-        let mut place = Place { made: 0, ..place.clone() };
+        let mut place = place.clone();
         let result = make_one(plan, &mut place);
         let left_out = result.as_ref().is_err_and(|e| is_denied(e) && may_do_without(plan, &place));
         // Also a place that failed may hold directories of ours.
@@ -87,15 +87,17 @@ fn is_systemds(plan: &CgroupPlan, place: &Place) -> bool {
     place.has("name=systemd") || place.is_v2() && plan.membership.places.len() == 1
 }
 
-/// Makes one directory, ready to be joined.
+/// Makes one directory, ready to be joined. `place` comes as [`foresee`] left it, and leaves as it was found.
 fn make_one(plan: &CgroupPlan, place: &mut Place) -> Result<()> {
+    let mut missing = std::mem::take(&mut place.made).saturating_sub(1);
     if place.is_v2() && !plan.controllers.is_empty() {
-        if !place.dir.parent().is_none_or(exists) {
-            make_parents(place)?;
+        if missing == 0 && !place.dir.parent().is_none_or(exists) {
+            missing = missing_parents(place).count();
         }
+        make_parents(place, std::mem::take(&mut missing))?;
         controllers::enable(place, &plan.controllers, &plan.writes)?;
     }
-    make_place(place)?;
+    make_place(place, missing)?;
     if place.is_v2() { controllers::make_joinable(place) } else { fill(place, &place.dir) }
 }
 
@@ -132,9 +134,10 @@ fn advise(error: Error, plan: &CgroupPlan) -> Error {
     ))
 }
 
-/// Makes one directory, with its parents where they are missing.
-fn make_place(place: &mut Place) -> Result<()> {
+/// Makes one directory, with its parents, of which the innermost `missing` are not there.
+fn make_place(place: &mut Place, mut missing: usize) -> Result<()> {
     for _ in 0..RACES {
+        make_parents(place, missing)?;
         match file::mkdir(&place.dir) {
             Ok(()) => {
                 place.made = place.made.max(1);
@@ -144,7 +147,7 @@ fn make_place(place: &mut Place) -> Result<()> {
                 place.made = 0;
                 return refuse_populated(place);
             }
-            Err(Errno::NOENT) => make_parents(place)?,
+            Err(Errno::NOENT) => missing = missing_parents(place).count(),
             Err(errno) => return Err(failed(&place.dir, errno)),
         }
     }
@@ -152,8 +155,11 @@ fn make_place(place: &mut Place) -> Result<()> {
 }
 
 /// Makes what is missing above a directory, which is then to be made too and counts as made.
-fn make_parents(place: &mut Place) -> Result<()> {
-    let missing: Vec<_> = missing_parents(place).map(Path::to_owned).collect();
+fn make_parents(place: &mut Place, missing: usize) -> Result<()> {
+    if missing == 0 {
+        return Ok(());
+    }
+    let missing: Vec<_> = place.dir.ancestors().skip(1).take(missing).map(Path::to_owned).collect();
     let mut ours: Vec<&Path> = Vec::new();
     for dir in missing.iter().rev() {
         let result = match file::mkdir(dir) {
