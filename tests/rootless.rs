@@ -32,6 +32,7 @@ tests![
     rootless_hostname_and_loopback,
     rootless_joins_a_namespace_of_its_own,
     contract_12_rootless_root_is_in_the_runtime_directory,
+    rootless_in_a_delegated_cgroup,
     cve_2023_25809_cgroups_are_not_writable,
     rootless_in_a_user_namespace_with_root_inside,
 ];
@@ -324,6 +325,56 @@ fn contract_12_rootless_root_is_in_the_runtime_directory() {
     assert!(user.home.join("rruntime").join(&id).is_dir());
     user.does(&user.runtime).args(["delete", "--force", &id]).ok();
     assert!(!user.home.join("rruntime").join(&id).exists());
+}
+
+/// A cgroup of the user's with one in it for the caller, as a login manager gives them. Gone when dropped.
+struct Delegated(PathBuf);
+
+impl Delegated {
+    fn new() -> Self {
+        let dir = Path::new("/sys/fs/cgroup").join(scratch::unique());
+        fs::create_dir(&dir).unwrap();
+        fs::create_dir(dir.join("shell")).unwrap();
+        for cgroup in [&dir, &dir.join("shell")] {
+            for file in ["", "cgroup.procs", "cgroup.subtree_control", "cgroup.threads"] {
+                chown(cgroup.join(file), Some(USER), Some(USER)).unwrap();
+            }
+        }
+        Self(dir)
+    }
+
+    /// Runs a container out of it.
+    #[track_caller]
+    fn prints(&self, user: &User, bundle: &Bundle) -> String {
+        let enter = format!("echo 0 > {}/shell/cgroup.procs && exec \"$@\"", self.0.display());
+        user.run(bundle).through(["sh", "-c", &enter, "sh"]).ok().out().to_owned()
+    }
+}
+
+impl Drop for Delegated {
+    fn drop(&mut self) {
+        // What does not go has something in it, which is found as left behind.
+        let _ = fs::remove_dir(self.0.join("shell"));
+        let _ = fs::remove_dir(&self.0);
+    }
+}
+
+fn rootless_in_a_delegated_cgroup() {
+    ours_only("each runtime has a default path of its own");
+    View::V2.enter();
+    let (user, delegated) = (User::new(), Delegated::new());
+    let shown = |bundle: Bundle| {
+        let text = delegated.prints(&user, &bundle.without_namespace("cgroup").sh("cat /proc/self/cgroup"));
+        text.lines().find_map(|line| line.strip_prefix("0::")).map(PathBuf::from).unwrap()
+    };
+    let own = Path::new("/").join(delegated.0.file_name().unwrap());
+    let (one, other) = (shown(bundle()), shown(bundle()));
+    assert!(one != other && one.parent() == Some(&own.join("shell")), "{one:?} {other:?}");
+    // A cgroup with processes gives no controllers to its children: with limits it is beside the caller's.
+    let limited = || bundle().set("/linux/resources/unified", json!({"cgroup.max.depth": "3"}));
+    assert_eq!(shown(limited()).parent(), Some(own.as_path()));
+    let mounted = limited().mount("/sys/fs/cgroup", "cgroup", "cgroup", &["ro", "nosuid", "noexec", "nodev"]);
+    assert_eq!(delegated.prints(&user, &mounted.sh("cat /sys/fs/cgroup/cgroup.max.depth")), "3");
 }
 
 /// The host's cgroups as seen from a rootless container are read-only or masked, with and without a cgroup namespace.
