@@ -48,6 +48,9 @@ tests![
     tmpfs_keeps_the_mode_of_the_directory,
     tmpfs_copies_up,
     tmpfs_copyup_keeps_owners_modes_and_links,
+    tmpfs_copyup_read_only,
+    options_of_a_file_system_that_takes_more_than_one_call,
+    propagation_of_a_file_system_in_a_shared_root,
     mqueue_and_shm_are_there,
     sysfs_is_read_only,
     mount_nosymfollow,
@@ -388,6 +391,40 @@ fn tmpfs_copyup_keeps_owners_modes_and_links() {
     std::os::unix::fs::chown(bundle.rootfs("data/a"), Some(12), Some(34)).unwrap();
     symlink("/etc/passwd", bundle.rootfs("data/link")).unwrap();
     assert_eq!(bundle.sh("stat -c '%a %u %g' /data/a; readlink /data/link").prints(), "640 12 34\n/etc/passwd");
+}
+
+fn tmpfs_copyup_read_only() {
+    let options = ["tmpcopyup", "ro", "nosuid", "size=1m", "mode=711"];
+    let bundle = Bundle::new().file("data/a", "one").mount("/data", "tmpfs", "tmpfs", &options);
+    let script = "cat /data/a; echo changed 2>/dev/null > /data/a || echo refused; grep ' /data ' /proc/self/mountinfo";
+    let printed = bundle.sh(script).prints();
+    assert!(printed.starts_with("onerefused\n"), "{printed}");
+    row(&printed, "/data").has(&["ro", "nosuid"]);
+    assert!(row(&printed, "/data").data.iter().any(|option| option == "mode=711"), "{printed}");
+}
+
+/// What mount(2) takes as one text is cut into single options, where the mount is made detached.
+fn options_of_a_file_system_that_takes_more_than_one_call() {
+    differs_on(Runtime::Runc, "1.1.5 sets recursive options of bind mounts alone");
+    let options = ["size=1m", "mode=711", "uid=7", "nr_inodes=100", "sync", "noexec", "noatime", "rnosuid"];
+    let at = row(&mountinfo(tmpfs(&options)), "/mnt");
+    at.has(&["nosuid", "noexec", "noatime"]);
+    for option in ["size=1024k", "mode=711", "uid=7", "nr_inodes=100", "sync"] {
+        assert!(at.data.iter().any(|have| have == option), "{option} is missing: {at:?}");
+    }
+    tmpfs(&["rnosuid", "nosuchoption"]).refused().ours_says("/mounts/6").ours_says("nosuchoption");
+    let printed =
+        Bundle::new().directory("sub").mount("/sub", "tmpfs", "tmpfs", &["rro"]).sh("stat -c %a /sub; touch /sub/x");
+    printed.run().fails().ours_says("Read-only file system");
+}
+
+fn propagation_of_a_file_system_in_a_shared_root() {
+    differs_on(Runtime::Crun, "1.8.1 makes no tmpfs unbindable");
+    let bundle = |option: &str| tmpfs(&[option]).set("/linux/rootfsPropagation", "shared");
+    assert_eq!(row(&mountinfo(bundle("rprivate")), "/mnt").propagation, [""; 0]);
+    let at = row(&mountinfo(bundle("rshared")), "/mnt");
+    assert!(at.propagation.iter().any(|field| field.starts_with("shared:")), "{at:?}");
+    assert_eq!(row(&mountinfo(tmpfs(&["unbindable"])), "/mnt").propagation, ["unbindable"]);
 }
 
 fn mqueue_and_shm_are_there() {

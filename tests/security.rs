@@ -12,7 +12,7 @@ use serde_json::json;
 use crate::harness::runtime::{self, Runtime};
 use crate::harness::terminal::Terminal;
 use crate::harness::{Bundle, Call, Container, differs_on, ours_only, scratch, wait_until};
-use crate::mounts::{mountinfo, rows};
+use crate::mounts::{mountinfo, row, rows};
 use crate::tests;
 
 tests![
@@ -28,6 +28,7 @@ tests![
     cve_2023_27561_mount_inside_proc_is_refused,
     cve_2023_28642_mount_through_a_link_to_proc_is_refused,
     cve_2021_30465_the_swap_of_a_mount_target_stays_inside,
+    cve_2021_30465_a_mount_that_hides_its_own_path_is_made_whole,
     cve_2024_45310_dangling_links_make_nothing_outside,
     cve_2024_45310_links_out_of_the_root_make_nothing_outside,
     cve_2022_29162_exec_gives_no_inheritable_capabilities,
@@ -248,6 +249,23 @@ fn cve_2021_30465_the_swap_of_a_mount_target_stays_inside() {
         }
         container.call(["delete", "--force", &container.id]).run();
     }
+}
+
+/// A destination leads through the directory that is mounted on: whoever resolves it again finds something else, or
+/// nothing, and would give the mount's options to that.
+fn cve_2021_30465_a_mount_that_hides_its_own_path_is_made_whole() {
+    differs_on(Runtime::Crun, "1.8.1 resolves it again, and fails");
+    differs_on(Runtime::Runc, "1.1.5 sets recursive options of bind mounts alone");
+    let bundle = |options: &[&str]| {
+        let bundle = Bundle::new().file("d/file", "of the image").link("d/self", ".").directory("d/sub");
+        let bundle = bundle.mount("/d/sub/../self", "tmpfs", "tmpfs", options);
+        bundle.sh("cat /proc/self/mountinfo; cat /d/self/file")
+    };
+    let printed = bundle(&["tmpcopyup", "ro", "rnoexec", "nosuid"]).prints();
+    assert!(printed.ends_with("of the image"), "{printed}");
+    row(&printed, "/d").has(&["ro", "noexec", "nosuid"]);
+    let printed = bundle(&["tmpcopyup", "unbindable"]).prints();
+    assert_eq!(row(&printed, "/d").propagation, ["unbindable"]);
 }
 
 fn cve_2024_45310_dangling_links_make_nothing_outside() {

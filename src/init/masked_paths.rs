@@ -9,7 +9,8 @@ use rustix::io::Errno;
 use rustix::mount::OpenTreeFlags;
 
 use super::devices;
-use super::mount::{attach, mount_on, set};
+use super::filesystem::mount_on;
+use super::mount::{attach, set};
 use super::root::{Links, Root};
 use crate::error::{Error, Result, Wrap};
 use crate::plan::{Attributes, Reach};

@@ -10,6 +10,7 @@
 mod change_root;
 mod copy_up;
 mod devices;
+pub(crate) mod filesystem;
 mod hand_over;
 mod identity;
 mod keyring;

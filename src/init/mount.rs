@@ -1,20 +1,22 @@
 //! Makes one mount of the plan: a [`Mount`] and the root go in, a mounted file system is what is left.
 //!
 //! A directory is mounted on by making it the current directory and mounting on `.`: one mount(2), and no path that
-//! could be swapped. A file is mounted on through descriptors (move_mount(2)). Sources of bind mounts are cloned as
-//! detached trees and get their attributes before they are attached, so that there is no moment without them.
+//! could be swapped. All else is mounted through descriptors (move_mount(2)): bind mounts are detached trees, and so are
+//! new file systems that take more than one call. They get their attributes before they are attached, so that there is no
+//! moment without them, and what is done to a mount afterwards is done by its descriptor.
 //!
 //! Runs in init, in the container's mount namespace, with all privileges in its user namespace.
 
-use std::ffi::{CStr, CString};
+use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::CWD;
+use rustix::fs::{AtFlags, CWD, Mode};
 use rustix::io::Errno;
 use rustix::mount::{MountPropagationFlags, MoveMountFlags, OpenTreeFlags};
 
 use super::copy_up;
+use super::filesystem::{Filesystem, mount_on, ms_flags};
 use super::labels::label_mounted;
 use super::root::{Links, Root};
 use crate::error::{Error, Result, Wrap};
@@ -34,7 +36,7 @@ pub(super) struct Mounting<'a> {
     pub(super) network_namespace: &'a Namespace,
     /// `linux.mountLabel`, for what does not have it among its options.
     pub(super) label: Option<&'a str>,
-    /// Sources that the runtime opened, since init may not: detached trees, by the mount's place in the plan.
+    /// What the runtime opened or made, since init may not: detached trees, by the mount's place in the plan.
     pub(super) sources: &'a mut Vec<Option<OwnedFd>>,
 }
 
@@ -43,8 +45,8 @@ impl Mounting<'_> {
     pub(super) fn make(&mut self, index: usize, mount: &Mount) -> Result<()> {
         let made = match &mount.what {
             MountWhat::Bind { source, reach, target } => self.bind(index, mount, source, *reach, *target),
-            MountWhat::Filesystem { fstype, source, flags, data, copy_up } => {
-                self.filesystem(mount, &Filesystem { fstype, source, flags: *flags, data, copy_up: *copy_up })
+            MountWhat::Filesystem { .. } => {
+                Filesystem::of(mount).map_or(Ok(()), |what| self.filesystem(index, mount, &what))
             }
             MountWhat::Remount { superblock } => self.remount(mount, superblock.as_ref()),
             MountWhat::CgroupV1 { hierarchies } => self.cgroup_v1(mount, hierarchies),
@@ -70,57 +72,46 @@ impl Mounting<'_> {
         Ok(())
     }
 
-    fn filesystem(&mut self, mount: &Mount, what: &Filesystem<'_>) -> Result<()> {
+    fn filesystem(&mut self, index: usize, mount: &Mount, what: &Filesystem<'_>) -> Result<()> {
         let links = if what.is_kernel_tree() { Links::Refused } else { Links::Followed };
         let target = self.root.resolve_or_make(&mount.destination, TargetKind::Directory, links)?;
         let cover = if what.fstype == c"proc" { Cover::Procfs } else { Cover::Other };
         refuse_over_procfs(&target, &mount.destination, cover)?;
-        let data = what.data_for(&target)?;
-        let kept = match what.copy_up {
-            CopyUp::Yes => Some(target.try_clone().wrap("dup")?),
-            CopyUp::No => None,
-        };
-        // What a tmpfs is to be filled with first cannot be read-only from the start.
-        let late = if kept.is_some() { mount.attributes.set & sys_mount::RDONLY } else { 0 };
-        let flags = ms_flags(mount.attributes.set & !late) | what.flags;
-        match mount_on(&target, what.source, what.fstype, flags, &data) {
-            Err(errno) if self.may_bind_from_host(what, errno) => return self.bind_from_host(mount, what, &target),
-            Err(errno) => return Err(what.explain(errno, flags, &data)),
-            Ok(()) => {}
-        }
-        let propagation = self.needed_propagation(mount);
+        let mode = what.mode_of(&target)?;
         let label = self.label.filter(|_| what.fstype == c"mqueue");
-        if label.is_none()
-            && late == 0
-            && kept.is_none()
+        let propagation = self.needed_propagation(mount);
+        let source = self.sources.get_mut(index).and_then(Option::take);
+        let is_plain = source.is_none()
+            && label.is_none()
+            && what.copy_up == CopyUp::No
             && propagation.is_empty()
-            && mount.recursive.is_empty()
-            && mount.idmap.is_none()
-        {
-            return Ok(());
-        }
-        let mounted = self.root.resolve(&mount.destination, links).wrap("openat2(the new mount)")?;
+            && mount.recursive.is_empty();
+        let made = match (source, is_plain) {
+            (None, true) => what.mount_on(&target, mount.attributes.set, &what.data_with(mode)).map(|()| None),
+            (None, false) => what.detached(mount.attributes.set, &what.data_with(mode)).map(Some),
+            (Some(tree), _) => with_mode(tree, mode).map(Some),
+        };
+        let tree = match made {
+            Ok(None) => return Ok(()),
+            Ok(Some(tree)) => tree,
+            Err(error) if self.may_bind_from_host(what, &error) => return self.bind_from_host(mount, what, &target),
+            Err(error) => return Err(error),
+        };
         if let Some(label) = label {
-            label_mounted(&mounted, label)?;
+            label_mounted(&tree, label)?;
         }
-        if let Some(kept) = kept {
-            copy_up::copy(&kept, &mounted).wrap("tmpcopyup")?;
-        }
-        if mount.idmap.is_some() {
-            return Err(Error::new("this file system is not mounted through a detached tree")
-                .hint("use a bind mount with idmap"));
-        }
-        let attributes = Attributes { set: late, clear: 0 };
-        if !attributes.is_empty() {
-            set(&mounted, attributes, Reach::Single)?;
+        if what.copy_up == CopyUp::Yes {
+            copy_up::copy(&target, &tree).wrap("tmpcopyup")?;
+            let late = Attributes { set: mount.attributes.set & sys_mount::RDONLY, clear: 0 };
+            if !late.is_empty() {
+                set(&tree, late, Reach::Single)?;
+            }
         }
         if !mount.recursive.is_empty() {
-            set(&mounted, mount.recursive, Reach::Recursive)?;
+            set(&tree, mount.recursive, Reach::Recursive)?;
         }
-        for propagation in propagation {
-            propagate(&mounted, propagation)?;
-        }
-        Ok(())
+        attach(&tree, &target)?;
+        propagation.into_iter().try_for_each(|propagation| propagate(&tree, propagation))
     }
 
     /// A new mount is private unless the mount that it is made on is shared (mount_namespaces(7)): then asking for
@@ -133,9 +124,9 @@ impl Mounting<'_> {
 
     /// Sysfs belongs to the network namespace: where that is another user namespace's, the kernel refuses a new one, and
     /// the host's is shown instead, as read-only as it was asked for.
-    fn may_bind_from_host(&self, what: &Filesystem<'_>, errno: crate::error::Errno) -> bool {
+    fn may_bind_from_host(&self, what: &Filesystem<'_>, error: &Error) -> bool {
         what.fstype == c"sysfs"
-            && errno.0 == libc::EPERM
+            && error.is(libc::EPERM)
             && !self.user_namespace.is_host()
             && !self.network_namespace.is_new()
     }
@@ -164,26 +155,26 @@ impl Mounting<'_> {
 
     fn cgroup_v1(&mut self, mount: &Mount, hierarchies: &[CgroupV1Mount]) -> Result<()> {
         let target = self.root.resolve_or_make(&mount.destination, TargetKind::Directory, Links::Refused)?;
-        let flags = ms_flags(mount.attributes.set);
-        let writable = flags & !u64::from(libc::MS_RDONLY as u32);
         let data = match self.label {
             Some(label) => format!("mode=755,context=\"{label}\""),
             None => "mode=755".to_owned(),
         };
-        let data = CString::new(data).map_err(|_| Error::new("a NUL in the mount's label"))?;
-        mount_on(&target, c"cgroup", c"tmpfs", writable, &data).map_err(|e| Error::sys("mount(\"tmpfs\")", e))?;
-        let tmpfs = self.root.resolve(&mount.destination, Links::Refused).wrap("openat2(the new mount)")?;
+        let tmpfs = Filesystem { fstype: c"tmpfs", source: c"cgroup", flags: 0, data: &data, copy_up: CopyUp::No };
+        let read_only = Attributes { set: mount.attributes.set & sys_mount::RDONLY, clear: 0 };
+        let tmpfs = tmpfs.detached(mount.attributes.set & !sys_mount::RDONLY, &data).wrap("tmpfs")?;
+        // Nothing can be mounted in it while it is mounted nowhere itself.
+        attach(&tmpfs, &target)?;
         for hierarchy in hierarchies {
-            self.v1_hierarchy(&tmpfs, hierarchy, mount, flags).wrap_with(|| format!("hierarchy {}", hierarchy.name))?;
+            self.v1_hierarchy(&tmpfs, hierarchy, mount).wrap_with(|| format!("hierarchy {}", hierarchy.name))?;
         }
-        if flags != writable {
-            set(&tmpfs, Attributes { set: sys_mount::RDONLY, clear: 0 }, Reach::Single)?;
+        if !read_only.is_empty() {
+            set(&tmpfs, read_only, Reach::Single)?;
         }
         Ok(())
     }
 
-    fn v1_hierarchy(&self, tmpfs: &OwnedFd, hierarchy: &CgroupV1Mount, mount: &Mount, flags: u64) -> Result<()> {
-        use rustix::fs::{Mode, OFlags};
+    fn v1_hierarchy(&self, tmpfs: &OwnedFd, hierarchy: &CgroupV1Mount, mount: &Mount) -> Result<()> {
+        use rustix::fs::OFlags;
         let name = hierarchy.name.as_str();
         rustix::fs::mkdirat(tmpfs, name, Mode::from_raw_mode(0o755)).wrap_with(|| format!("mkdirat({name:?})"))?;
         // In a tmpfs that only we have seen: nobody else put anything there.
@@ -196,7 +187,7 @@ impl Mounting<'_> {
         } else {
             let fstype = if hierarchy.fstype == "cgroup2" { c"cgroup2" } else { c"cgroup" };
             let data = CString::new(hierarchy.data.as_str()).map_err(|_| Error::new("a NUL in cgroup options"))?;
-            mount_on(&target, fstype, fstype, flags, &data)
+            mount_on(&target, fstype, fstype, ms_flags(mount.attributes.set), &data)
                 .map_err(|e| Error::sys(format!("mount(\"{}\", {data:?})", hierarchy.fstype), e))?;
         }
         for link in &hierarchy.links {
@@ -221,46 +212,6 @@ impl Mounting<'_> {
     }
 }
 
-/// A file system of the plan.
-struct Filesystem<'a> {
-    fstype: &'a CStr,
-    source: &'a CStr,
-    flags: u64,
-    data: &'a str,
-    copy_up: CopyUp,
-}
-
-impl Filesystem<'_> {
-    /// procfs and sysfs, which the runtime and the container's programs trust to be the kernel's.
-    fn is_kernel_tree(&self) -> bool {
-        self.fstype == c"proc" || self.fstype == c"sysfs"
-    }
-
-    /// Its options; a tmpfs that names no mode keeps the one of the directory it covers.
-    fn data_for(&self, target: &OwnedFd) -> Result<CString> {
-        let mut data = self.data.to_owned();
-        let names_mode = data.split(',').any(|option| option.starts_with("mode="));
-        if self.fstype == c"tmpfs" && !names_mode {
-            let status = rustix::fs::fstat(target).wrap("fstat")?;
-            let comma = if data.is_empty() { "" } else { "," };
-            data.push_str(&format!("{comma}mode={:o}", status.st_mode & 0o7777));
-        }
-        CString::new(data).map_err(|_| Error::new("a NUL in the mount's options"))
-    }
-
-    /// A failed mount(2), with what is usually the cause.
-    fn explain(&self, errno: crate::error::Errno, flags: u64, data: &CStr) -> Error {
-        let call = format!("mount({:?}, {:?}, {flags:#x}, {data:?})", self.source, self.fstype);
-        let error = Error::sys(call, errno);
-        match errno.0 {
-            libc::ENODEV => error.hint("the kernel has no such file system: see /proc/filesystems"),
-            libc::EINVAL => error.hint("an option is unknown to this file system or has a wrong value"),
-            libc::EPERM => error.hint("this user namespace may not mount it"),
-            _ => error,
-        }
-    }
-}
-
 /// A detached copy of a part of the host's tree.
 pub(crate) fn clone_tree(source: &Path, reach: Reach) -> Result<OwnedFd> {
     let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
@@ -275,6 +226,16 @@ pub(crate) fn clone_tree(source: &Path, reach: Reach) -> Result<OwnedFd> {
             _ => error,
         }
     })
+}
+
+/// Gives the root of a tmpfs that the runtime made the mode of the directory that it will cover.
+fn with_mode(tree: OwnedFd, mode: Option<u32>) -> Result<OwnedFd> {
+    if let Some(mode) = mode {
+        rustix::fs::chmodat(&tree, c".", Mode::from_raw_mode(mode), AtFlags::empty()).map_err(|errno| {
+            Error::sys(format!("fchmodat(tmpfs, {mode:#o})"), errno).hint("the option mode= names one")
+        })?;
+    }
+    Ok(tree)
 }
 
 /// Sets what a mount's options ask for on a tree that is not attached yet.
@@ -312,18 +273,6 @@ pub(super) fn attach(tree: &OwnedFd, target: impl AsFd) -> Result<()> {
     })
 }
 
-/// Mounts a new file system on a directory.
-pub(super) fn mount_on(
-    target: &OwnedFd,
-    source: &CStr,
-    fstype: &CStr,
-    flags: u64,
-    data: &CStr,
-) -> Result<(), crate::error::Errno> {
-    rustix::process::fchdir(target)?;
-    sys_mount::mount_here(source, fstype, flags, data)
-}
-
 fn propagate(mount: &OwnedFd, propagation: Propagation) -> Result<()> {
     sys_mount::set_propagation(mount, propagation_flag(propagation.kind).bits().into(), propagation.reach)
         .wrap_with(|| format!("mount_setattr({{propagation={:?}}})", propagation.kind))
@@ -337,25 +286,6 @@ pub(super) fn propagation_flag(kind: PropagationKind) -> MountPropagationFlags {
         PropagationKind::Private => MountPropagationFlags::PRIVATE,
         PropagationKind::Unbindable => MountPropagationFlags::UNBINDABLE,
     }
-}
-
-/// `MOUNT_ATTR_*` bits as `MS_*` flags of mount(2).
-fn ms_flags(attributes: u64) -> u64 {
-    let atime = match attributes & sys_mount::ATIME {
-        sys_mount::NOATIME => libc::MS_NOATIME,
-        sys_mount::STRICTATIME => libc::MS_STRICTATIME,
-        _ => 0,
-    };
-    let pairs = [
-        (sys_mount::RDONLY, libc::MS_RDONLY),
-        (sys_mount::NOSUID, libc::MS_NOSUID),
-        (sys_mount::NODEV, libc::MS_NODEV),
-        (sys_mount::NOEXEC, libc::MS_NOEXEC),
-        (sys_mount::NODIRATIME, libc::MS_NODIRATIME),
-        // MS_NOSYMFOLLOW (linux/mount.h, since 5.10), which libc does not name everywhere.
-        (sys_mount::NOSYMFOLLOW, 256),
-    ];
-    pairs.iter().filter(|(bit, _)| attributes & bit != 0).fold(atime, |flags, (_, flag)| flags | flag)
 }
 
 /// What a mount would put over what is there.
