@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::harness::runtime::Runtime;
 use crate::harness::view::Mounted;
-use crate::harness::{Bundle, Container, differs_on, ours_only, runtime, scratch};
+use crate::harness::{Bundle, Container, differs_on, needs, ours_only, runtime, scratch};
 use crate::tests;
 
 tests![
@@ -57,6 +57,9 @@ tests![
     idmapped_bind,
     idmapped_bind_with_maps_of_its_own,
     idmapped_recursive_bind,
+    idmapped_file_system,
+    idmapped_file_system_with_maps_of_its_own,
+    idmapped_file_system_that_cannot_be,
     mount_of_an_unknown_type_is_refused,
     bind_of_proc_self_is_not_the_hosts,
     host_sees_none_of_the_mounts,
@@ -486,6 +489,55 @@ fn idmapped_recursive_bind() {
     assert_eq!(bundle(&["rbind", "ridmap"]).prints(), "5000");
     assert_eq!(bundle(&["rbind", "idmap"]).prints(), "1000");
     drop((outer, inner));
+}
+
+/// A tmpfs can be since Linux 6.3.
+fn needs_an_idmapped_tmpfs() {
+    let release = nix::sys::utsname::uname().expect("uname").release().to_string_lossy().into_owned();
+    let mut numbers = release.split(['.', '-']).map(|number| number.parse::<u32>().unwrap_or(0));
+    needs((numbers.next(), numbers.next()) >= (Some(6), Some(3)), "Linux 6.3, where a tmpfs can be id-mapped");
+}
+
+fn idmapped_file_system() {
+    ours_only("runc maps bind mounts alone");
+    needs_an_idmapped_tmpfs();
+    let bundle = Bundle::new().file("data/file", "of the image").user_namespace(100_000);
+    let bundle = bundle.mount("/data", "tmpfs", "tmpfs", &["idmap", "tmpcopyup", "nosuid", "size=1m", "ro"]);
+    fs::set_permissions(bundle.rootfs("data"), fs::Permissions::from_mode(0o710)).unwrap();
+    let bundle = bundle.mount("/mnt", "tmpfs", "tmpfs", &["idmap"]);
+    let script = "stat -c '%u %g %a' /data /data/file; touch /mnt/new; stat -c %u /mnt/new; cat /proc/self/mountinfo";
+    let printed = bundle.sh(script).prints();
+    assert!(printed.starts_with("0 0 710\n0 0 644\n0\n"), "{printed}");
+    row(&printed, "/data").has(&["idmapped", "nosuid", "ro"]);
+    row(&printed, "/mnt").has(&["idmapped", "rw"]);
+}
+
+fn idmapped_file_system_with_maps_of_its_own() {
+    ours_only("runc maps bind mounts alone");
+    needs_an_idmapped_tmpfs();
+    let map = json!([{"containerID": 0, "hostID": 5000, "size": 1000}]);
+    let mount = json!({"destination": "/mnt", "type": "tmpfs", "source": "tmpfs", "options": ["mode=1777"],
+        "uidMappings": map, "gidMappings": map});
+    let script = "stat -c '%u %g' /mnt; touch /mnt/new; chown 5007:5008 /mnt/new && stat -c '%u %g' /mnt/new";
+    let user = json!({"uid": 5001, "gid": 5001});
+    let bundle = Bundle::new().push("/mounts", mount.clone()).set("/process/user", user);
+    let capabilities = json!(["CAP_CHOWN"]);
+    let bundle = bundle.set(
+        "/process/capabilities",
+        json!({"bounding": capabilities, "permitted": capabilities,
+        "effective": capabilities, "inheritable": capabilities, "ambient": capabilities}),
+    );
+    assert_eq!(bundle.sh(script).prints(), "5000 5000\n5007 5008");
+    // Who has no counterpart in it can make nothing there.
+    Bundle::new().push("/mounts", mount).sh("touch /mnt/new").run().fails();
+}
+
+fn idmapped_file_system_that_cannot_be() {
+    ours_only("runc maps bind mounts alone");
+    let bundle = Bundle::new().user_namespace(100_000).mount("/mnt", "mqueue", "mqueue", &["idmap"]);
+    bundle.refused().says("/mounts/6").says("cannot be id-mapped on this kernel");
+    let bundle = Bundle::new().mount("/mnt", "tmpfs", "tmpfs", &["idmap"]);
+    bundle.refused().says("/mounts/6/options").says("needs uidMappings and gidMappings");
 }
 
 fn mount_of_an_unknown_type_is_refused() {

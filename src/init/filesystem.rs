@@ -68,7 +68,12 @@ impl<'a> Filesystem<'a> {
     }
 
     /// Makes it, mounted nowhere yet. What is to be filled is writable at first.
-    pub(crate) fn detached(&self, attributes: u64, data: &str) -> Result<OwnedFd> {
+    pub(crate) fn detached(&self, attributes: u64) -> Result<OwnedFd> {
+        self.detached_with(attributes, self.data)
+    }
+
+    /// Likewise, with options in place of its own.
+    pub(super) fn detached_with(&self, attributes: u64, data: &str) -> Result<OwnedFd> {
         let (attributes, flags) = match self.copy_up {
             CopyUp::No => (attributes, self.flags),
             CopyUp::Yes => (attributes & !sys_mount::RDONLY, self.flags & !libc::MS_RDONLY),

@@ -88,7 +88,7 @@ impl Mounting<'_> {
             && mount.recursive.is_empty();
         let made = match (source, is_plain) {
             (None, true) => what.mount_on(&target, mount.attributes.set, &what.data_with(mode)).map(|()| None),
-            (None, false) => what.detached(mount.attributes.set, &what.data_with(mode)).map(Some),
+            (None, false) => what.detached_with(mount.attributes.set, &what.data_with(mode)).map(Some),
             (Some(tree), _) => with_mode(tree, mode).map(Some),
         };
         let tree = match made {
@@ -161,7 +161,7 @@ impl Mounting<'_> {
         };
         let tmpfs = Filesystem { fstype: c"tmpfs", source: c"cgroup", flags: 0, data: &data, copy_up: CopyUp::No };
         let read_only = Attributes { set: mount.attributes.set & sys_mount::RDONLY, clear: 0 };
-        let tmpfs = tmpfs.detached(mount.attributes.set & !sys_mount::RDONLY, &data).wrap("tmpfs")?;
+        let tmpfs = tmpfs.detached(mount.attributes.set & !sys_mount::RDONLY).wrap("tmpfs")?;
         // Nothing can be mounted in it while it is mounted nowhere itself.
         attach(&tmpfs, &target)?;
         for hierarchy in hierarchies {

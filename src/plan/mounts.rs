@@ -68,7 +68,7 @@ fn mount(listed: &oci::Mount, pointer: String, around: &Surroundings, report: &m
     let entry = Entry { listed, options: &options, pointer: &pointer, around };
     let what = entry.what(report);
     below_proc(&cleaned(&destination), &what, &pointer, report);
-    let idmap = entry.idmap(report);
+    let idmap = entry.idmap(&what, report);
     Mount {
         what,
         attributes: options.attributes,
@@ -237,10 +237,22 @@ impl Entry<'_> {
     }
 
     /// `uidMappings` and `gidMappings` come together; without them the user namespace's are meant (config.md, Mounts).
-    fn idmap(&self, report: &mut Report) -> Option<MountIdmap> {
+    fn idmap(&self, what: &MountWhat, report: &mut Report) -> Option<MountIdmap> {
         let uids = self.listed.uid_mappings().as_deref().unwrap_or_default();
         let gids = self.listed.gid_mappings().as_deref().unwrap_or_default();
         let reach = self.options.idmap.unwrap_or(Reach::Single);
+        let asked = self.options.idmap.is_some() || !uids.is_empty() || !gids.is_empty();
+        let unmappable = match what {
+            MountWhat::Bind { .. } | MountWhat::Filesystem { .. } => None,
+            // A mount is mapped before anybody can see it (mount_setattr(2)).
+            MountWhat::Remount { .. } => Some("idmap and mappings are for a new mount, and this one is remounted"),
+            MountWhat::CgroupV1 { .. } | MountWhat::CgroupV2 { .. } => {
+                Some("idmap and mappings are not for cgroups, which no kernel id-maps")
+            }
+        };
+        if let (Some(fault), true) = (unmappable, asked) {
+            report.fault(self.pointer, fault);
+        }
         match (uids.is_empty(), gids.is_empty()) {
             (true, true) if self.options.idmap.is_none() => return None,
             (true, true) => {
@@ -474,6 +486,17 @@ mod tests {
         );
         assert!(report.texts().is_empty());
         assert_eq!(mounts[0].idmap, Some(MountIdmap { maps: None, reach: Reach::Single }));
+    }
+
+    #[test]
+    fn only_new_mounts_of_files_are_mapped() {
+        let maps = json!([{"containerID": 0, "hostID": 1000, "size": 1}]);
+        let mount = |kind: &str, options: Value| json!({"destination": "/a", "type": kind, "source": "/", "options": options, "uidMappings": maps, "gidMappings": maps});
+        assert_eq!(faults(mount("tmpfs", json!([]))), Vec::<String>::new());
+        let remounted = faults(mount("none", json!(["remount", "bind"])));
+        assert_eq!(remounted, ["/mounts/0: idmap and mappings are for a new mount, and this one is remounted"]);
+        let cgroups = faults(mount("cgroup", json!([])));
+        assert_eq!(cgroups, ["/mounts/0: idmap and mappings are not for cgroups, which no kernel id-maps"]);
     }
 
     #[test]

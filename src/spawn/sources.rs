@@ -1,5 +1,5 @@
-//! Sources of bind mounts that init could not open itself: cloned as detached trees while the runtime still has the
-//! privilege, and id-mapped where that is asked for.
+//! What init could not open or map itself, made as detached trees while the runtime still has the privilege: sources of
+//! bind mounts, and what is id-mapped, file systems of their own among it.
 //!
 //! Runs in the runtime's process.
 
@@ -10,12 +10,13 @@ use rustix::fs::{Mode, OFlags};
 use super::birth::abandon;
 use crate::error::{Error, Result, Wrap};
 use crate::host::id_maps;
+use crate::init::filesystem::Filesystem;
 use crate::init::mount::clone_tree;
 use crate::plan::{IdMaps, Mount, MountWhat, Plan};
 use crate::sys;
 use crate::sys::clone::{Child, Cloned, Parentage, clone3};
 
-/// A detached tree for each bind mount that needs one, by the mount's place in the plan.
+/// A detached tree for each mount that needs one, by the mount's place in the plan.
 pub(super) fn open(plan: &Plan) -> Result<Vec<Option<OwnedFd>>> {
     if plan.namespaces.user.is_host() && plan.mounts.iter().all(|mount| mount.idmap.is_none()) {
         return Ok(Vec::new());
@@ -24,24 +25,35 @@ pub(super) fn open(plan: &Plan) -> Result<Vec<Option<OwnedFd>>> {
 }
 
 fn one(plan: &Plan, mount: &Mount) -> Result<Option<OwnedFd>> {
-    let MountWhat::Bind { source, reach, .. } = &mount.what else { return Ok(None) };
-    if plan.namespaces.user.is_host() && mount.idmap.is_none() {
-        return Ok(None);
-    }
-    let tree = match clone_tree(source, *reach) {
-        Ok(tree) => tree,
-        // A rootless runtime has no more privilege than init has in its own namespaces: init opens the source itself.
-        Err(error) if error.is(libc::EPERM) && mount.idmap.is_none() => return Ok(None),
-        Err(error) => return Err(at(error, mount)),
+    let made = match (&mount.what, &mount.idmap) {
+        (MountWhat::Bind { .. }, None) if plan.namespaces.user.is_host() => return Ok(None),
+        (MountWhat::Bind { source, reach, .. }, idmap) => match clone_tree(source, *reach) {
+            // A rootless runtime has no more privilege than init has in its own namespaces: init opens the source itself.
+            Err(error) if error.is(libc::EPERM) && idmap.is_none() => return Ok(None),
+            cloned => cloned,
+        },
+        // Of the host's user namespace, for one cannot be mapped by its own.
+        (MountWhat::Filesystem { .. }, Some(_)) => new_filesystem(mount),
+        _ => return Ok(None),
     };
-    if let Some(idmap) = &mount.idmap
-        && let Some(maps) = &idmap.maps
-    {
+    let tree = made.map_err(|e| e.wrap(format!("mount {}", mount.destination.display()))).map_err(|e| at(e, mount))?;
+    if let Some(maps) = mount.idmap.as_ref().and_then(|idmap| idmap.maps.as_ref()) {
         let user_namespace = user_namespace_with(maps).map_err(|e| at(e, mount))?;
         set_idmap(&tree, &user_namespace, mount)?;
     }
     Ok(Some(tree))
 }
+
+fn new_filesystem(mount: &Mount) -> Result<OwnedFd> {
+    let Some(filesystem) = Filesystem::of(mount) else { return Err(Error::new("no file system")) };
+    filesystem.detached(mount.attributes.set).map_err(|error| match error.raw_errno() {
+        Some(libc::EPERM) => error.hint(ROOT_ONLY),
+        _ => error,
+    })
+}
+
+/// Why a rootless runtime cannot.
+const ROOT_ONLY: &str = "only root of the host may id-map a mount";
 
 /// Maps the mounts that ask for the container's own maps, once these are written.
 pub(super) fn map_by_container(plan: &Plan, sources: &[Option<OwnedFd>], init: &Child) -> Result<()> {
@@ -66,8 +78,8 @@ fn set_idmap(tree: &OwnedFd, user_namespace: &OwnedFd, mount: &Mount) -> Result<
         .map_err(|errno| {
             let error = Error::sys("mount_setattr({attr_set=MOUNT_ATTR_IDMAP})", errno);
             match errno.0 {
-                libc::EINVAL => error.hint("the file system of the source cannot be id-mapped, or is already"),
-                libc::EPERM => error.hint("only root of the host may id-map a mount"),
+                libc::EINVAL => error.hint("this file system cannot be id-mapped on this kernel, or is already"),
+                libc::EPERM => error.hint(ROOT_ONLY),
                 _ => error,
             }
         })
