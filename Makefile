@@ -101,9 +101,10 @@ test-vm: ## tests in a virtual machine with systemd and cgroup v2
 test-vm: all
 	integration/vm/run --tests
 
-test-engines: ## the scenarios beneath podman, containerd and docker, as root
+test-engines: ## the scenarios beneath Debian 12's engines, and the newest Debian's, as root
 test-engines: all
-	integration/engines/run
+	integration/engines/run --jobs 2
+	integration/engines/run --jobs 2 --debian newest
 
 conformance: ## the OCI's own suite, from a built checkout (RUNTIME_TOOLS=DIR)
 conformance: all

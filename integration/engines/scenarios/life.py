@@ -1,12 +1,16 @@
 """A container's life: run, logs, stop, kill, restart, pause."""
 
+import json
 import os
 import subprocess
 import tempfile
 import time
 
 import image
+from engine import call
 from registry import contains, same, scenario, until, Failed
+
+from scenarios.limits import limit
 
 BOTH = "podman", "docker"
 
@@ -199,3 +203,84 @@ def init(engine):
     engine.await_log(name, "ready")
     engine("stop", "-t", "20", name)
     same("exit code", engine.state(name)["ExitCode"], 5)
+
+
+@scenario("--preserve-fds: a descriptor of the caller, and no other", "podman")
+def preserve_fds(engine):
+    path = os.path.join(engine.path("fds"), "file")
+    with open(path, "w") as file:
+        file.write("through the descriptor\n")
+    # The caller leaks 4 too: it must not come through.
+    command = engine.terminal("run", "--rm", "--preserve-fds", "1", "box", "sh", "-c",
+                              "cat <&3; (: <&4) 2>/dev/null || echo no fourth")
+    same("output", call(["sh", "-c", 'exec "$@" 3< "$FILE" 4< "$FILE"', "sh", *command], env={**os.environ, "FILE": path}).out,
+         "through the descriptor\nno fourth\n")
+
+
+@scenario("socket activation: LISTEN_FDS reach the program", "podman")
+def socket_activation(engine):
+    path = os.path.join(engine.path("listen"), "file")
+    with open(path, "w") as file:
+        file.write("through the descriptor\n")
+    command = engine.terminal("run", "--rm", "box", "sh", "-c", "echo $LISTEN_FDS $LISTEN_PID; cat <&3")
+    script = 'LISTEN_FDS=1 LISTEN_PID=$$; export LISTEN_FDS LISTEN_PID; exec "$@" 3< "$FILE"'
+    same("output", call(["sh", "-c", script, "sh", *command], env={**os.environ, "FILE": path}).out, "1 1\nthrough the descriptor\n")
+
+
+@scenario("hooks of a hooks-dir, at every stage", "podman")
+def hooks(engine):
+    folder = engine.path("hooks")
+    stages = ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"]
+    for stage in stages:
+        # startContainer's runs inside, after the root is the container's: it needs a program and a place there.
+        place = "/notes" if stage == "startContainer" else folder
+        line = f"read -r state; echo {stage} >> {place}/notes; echo \"$state\" > {place}/{stage}.json"
+        with open(os.path.join(folder, f"{stage}.json.hook"), "w") as file:
+            json.dump({"version": "1.0.0", "hook": {"path": "/bin/sh", "args": ["sh", "-c", line]}, "when": {"always": True},
+                       "stages": [stage]}, file)
+        os.rename(os.path.join(folder, f"{stage}.json.hook"), os.path.join(folder, f"hook-{stage}.json"))
+    call([*engine.command, "--hooks-dir", folder, "run", "--rm", "-v", f"{folder}:/notes", "box", "true"])
+
+    def noted():
+        with open(os.path.join(folder, "notes")) as file:
+            return file.read().split()
+
+    until("all hooks", lambda: len(noted()) == len(stages))
+    same("order", noted(), stages)
+    for stage, status in zip(stages, ["created", "created", "created", "created", "running", "stopped"]):
+        with open(os.path.join(folder, f"{stage}.json")) as file:
+            same(f"status told to {stage}", json.load(file)["status"], status)
+
+
+KUBE = """\
+apiVersion: v1
+kind: Pod
+metadata:
+  name: kube
+spec:
+  hostname: kubeinn
+  restartPolicy: Never
+  containers:
+  - name: server
+    image: localhost/box:latest
+    command: ["sh", "-c", "echo served > /data/index.html; exec httpd -f -p 8080 -h /data"]
+    resources:
+      limits: {memory: 100Mi}
+    securityContext: {readOnlyRootFilesystem: false, capabilities: {drop: [NET_RAW]}}
+  - name: client
+    image: localhost/box:latest
+    command: ["sleep", "1000"]
+    env: [{name: GREETING, value: hello}]
+"""
+
+
+@scenario("play kube: a pod of two containers from YAML", "podman")
+def play_kube(engine):
+    path = os.path.join(engine.path("kube"), "pod.yaml")
+    with open(path, "w") as file:
+        file.write(KUBE)
+    engine("play", "kube", path)
+    until("an answer", lambda: engine.exec("kube-client", "wget", "-q", "-O", "-", "http://127.0.0.1:8080/", status=None).out == "served\n")
+    same("environment, name", engine.exec("kube-client", "sh", "-c", "echo $GREETING; hostname").out, "hello\nkubeinn\n")
+    same("memory", limit(engine, "kube-server", "memory"), "104857600")
+    engine("play", "kube", "--down", path)

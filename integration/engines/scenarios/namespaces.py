@@ -26,6 +26,15 @@ def of_another(engine):
     same("ipc", inside, os.readlink(f"/proc/{engine.pid(first)}/ns/ipc"))
 
 
+@scenario("namespaces: cgroup, the host's and its own", *BOTH)
+def cgroup_namespace(engine):
+    same("the host's", engine.sh("readlink /proc/self/ns/cgroup", "--cgroupns", "host").strip(), os.readlink("/proc/self/ns/cgroup"))
+    # Seen from its own, the container is at the root of each hierarchy that it has a cgroup in.
+    paths = [line.split(":", 2)[2] for line in engine.sh("cat /proc/self/cgroup", "--cgroupns", "private").splitlines()
+             if ":memory:" in line or ":pids:" in line or line.startswith("0::")]
+    same("its own", set(paths), {"/"})
+
+
 @scenario("lab: namespaces seen from outside by lsns, entered by nsenter", *BOTH)
 def seen(engine):
     name = engine.detached("sleep", "1000", options=["--hostname", "inn"])

@@ -128,3 +128,24 @@ def network(user):
     user.detached("sh", "-c", "echo served > /data/index.html; exec httpd -f -p 80 -h /data", options=["-p", "18083:80"])
     client = ["wget", "-q", "-O", "-", "http://127.0.0.1:18083/"]
     until("an answer", lambda: subprocess.run([image.busybox(), *client], stdout=subprocess.PIPE).stdout == b"served\n", 20)
+
+
+@rootless("build: the steps of a Containerfile")
+def build(user):
+    folder = os.path.join(user.home, "context")
+    os.makedirs(folder, exist_ok=True)
+    with open(os.path.join(folder, "Containerfile"), "w") as file:
+        file.write("FROM localhost/box\nRUN id -u > /data/user && mkdir /data/new\nUSER alice\nRUN id -u > /tmp/user\n")
+    user("build", "--quiet", "--pull=never", "-t", "built", folder)
+    same("users", user.run("cat", "/data/user", "/tmp/user", image="localhost/built").out, "0\n1000\n")
+    user("rmi", "-f", "localhost/built")
+
+
+@rootless("a pod")
+def pod(user):
+    user("pod", "create", "--name", "pod", "--hostname", "podinn")
+    server = user.detached("sh", "-c", "echo served > /data/index.html; exec httpd -f -p 8080 -h /data", options=["--pod", "pod"])
+    client = user.detached("sleep", "1000", options=["--pod", "pod"])
+    until("an answer", lambda: user.exec(client, "wget", "-q", "-O", "-", "http://127.0.0.1:8080/", status=None).out == "served\n")
+    same("name", user.exec(server, "hostname").out, "podinn\n")
+    user("pod", "rm", "-f", "-t", "0", "pod")
