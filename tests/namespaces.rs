@@ -3,10 +3,12 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use nix::mount::MsFlags;
 use serde_json::json;
 
 use crate::harness::runtime::Runtime;
-use crate::harness::{Bundle, Container, differs_on, ours_only};
+use crate::harness::view::Mounted;
+use crate::harness::{Bundle, Container, differs_on, ours_only, scratch};
 use crate::tests;
 
 tests![
@@ -17,6 +19,14 @@ tests![
     network_namespace_joined_by_path,
     uts_and_ipc_namespaces_joined_by_path,
     mount_namespace_joined_by_path,
+    no_mount_namespace_inherits_the_runtimes,
+    no_mount_namespace_changes_no_other_mount,
+    no_mount_namespace_on_a_shared_mount,
+    no_mount_namespace_and_a_create_that_fails,
+    no_mount_namespace_and_a_create_that_is_killed,
+    no_mount_namespace_leaves_a_foreign_mount_alone,
+    mount_namespace_by_the_path_of_the_runtimes,
+    mount_namespace_that_cannot_be_shared_is_refused,
     cgroup_namespace_joined_by_path,
     all_namespaces_of_another_container,
     namespace_path_that_is_missing_is_refused,
@@ -121,6 +131,119 @@ fn mount_namespace_joined_by_path() {
     // What config.json asks for is done in the joined namespace; both containers see it.
     let output = bundle.run();
     assert!(output.status.code().is_some(), "{output:?}");
+}
+
+/// The mounts of this process, without the ids, which are given out again.
+fn own_mounts() -> Vec<String> {
+    let text = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    text.lines().map(|line| line.splitn(4, ' ').nth(3).unwrap().to_owned()).collect()
+}
+
+fn sharing_mounts() -> Bundle {
+    Bundle::new().without_namespace("mount")
+}
+
+fn no_mount_namespace_inherits_the_runtimes() {
+    differs_on(Runtime::Runc, "it refuses masked paths then");
+    differs_on(Runtime::Crun, "its exec ends up in the host's root, and its delete leaves the mounts");
+    let bundle = sharing_mounts().set("/root/readonly", true).mount("/mnt", "tmpfs", "tmpfs", &["ro"]).sleeping();
+    let container = Container::started(bundle);
+    assert_eq!(link_of(container.pid(), "mnt"), fs::read_link("/proc/self/ns/mnt").unwrap());
+    for script in
+        ["test -e /bin/busybox && test ! -e /home/../usr/sbin", "test -z \"$(cat /proc/keys)\"", "test $PWD = /"]
+    {
+        container.exec_sh(script);
+    }
+    container.exec(["touch", "/new"]).fails().says("Read-only");
+    let at = |path: &str| {
+        own_mounts().iter().any(|line| line.contains(&format!("{}{path} ", container.bundle.rootfs("").display())))
+    };
+    assert!(at("mnt"), "mounts are made among the runtime's");
+    container.delete_force();
+    assert!(!at("mnt"));
+    container.assert_gone();
+}
+
+fn no_mount_namespace_changes_no_other_mount() {
+    ours_only("the peers change the propagation of the host's root, and leave mounts behind");
+    let before = own_mounts();
+    let container = Container::created(sharing_mounts().set("/linux/rootfsPropagation", "shared").sleeping());
+    let (kept, made): (Vec<_>, Vec<_>) = own_mounts().into_iter().partition(|line| before.contains(line));
+    assert_eq!(kept, before);
+    let root = container.bundle.dir.join("rootfs");
+    assert!(made.iter().all(|line| line.contains(root.to_str().unwrap())), "{made:#?}");
+    container.start();
+    container.delete_force();
+    assert_eq!(own_mounts(), before);
+    assert_eq!(sharing_mounts().args(["cat", "/bin/../etc/group"]).prints().lines().count(), 2);
+    assert_eq!(own_mounts(), before);
+}
+
+/// Of a shared mount of the host, others have a copy: it gets the root and nothing below it, and loses it again.
+fn no_mount_namespace_on_a_shared_mount() {
+    ours_only("the peers change the propagation of the host's root");
+    let bundle = sharing_mounts().sleeping();
+    let shared = bundle.dir.clone();
+    let mounted = Mounted::bind(&shared, &shared).change(MsFlags::MS_SHARED);
+    let peer = scratch::new_dir("peer");
+    let other = Mounted::bind(&shared, &peer);
+    let container = Container::new(bundle);
+    container.call_create().ok();
+    let seen = own_mounts().iter().filter(|line| line.contains(peer.to_str().unwrap())).count();
+    assert_eq!(seen, 2, "the copy and the root in it: {:#?}", own_mounts());
+    container.delete_force();
+    assert!(!own_mounts().iter().any(|line| line.contains("/rootfs")));
+    drop((other, mounted));
+}
+
+fn no_mount_namespace_and_a_create_that_fails() {
+    ours_only("the peers leave mounts behind");
+    let before = own_mounts();
+    sharing_mounts().args(["/none"]).refused();
+    sharing_mounts().mount("/mnt", "none-such", "x", &[]).refused();
+    assert_eq!(own_mounts(), before);
+}
+
+fn no_mount_namespace_and_a_create_that_is_killed() {
+    ours_only("the peers leave mounts behind");
+    let before = own_mounts();
+    let hook = json!({"path": "/bin/sh", "args": ["sh", "-c", "kill -9 $PPID"]});
+    let container = Container::new(sharing_mounts().push("/hooks/createRuntime", hook).sleeping());
+    container.call_create().run();
+    assert_ne!(own_mounts(), before, "they were made when it was killed");
+    container.delete_force();
+    container.assert_gone();
+    assert_eq!(own_mounts(), before);
+}
+
+/// What somebody else mounted there meanwhile is none of ours.
+fn no_mount_namespace_leaves_a_foreign_mount_alone() {
+    ours_only("the peers know no mount of theirs");
+    let container = Container::created(sharing_mounts().sleeping());
+    let root = container.bundle.dir.join("rootfs");
+    container.kill("KILL");
+    container.wait_stopped();
+    nix::mount::umount2(&root, nix::mount::MntFlags::MNT_DETACH).unwrap();
+    let foreign = Mounted::tmpfs(&root, "size=64k");
+    container.call(["delete", &container.id]).ok().says("not mounted there any more");
+    assert!(own_mounts().iter().any(|line| line.contains(root.to_str().unwrap())));
+    drop(foreign);
+}
+
+fn mount_namespace_by_the_path_of_the_runtimes() {
+    ours_only("runc refuses it as soon as anything is to be mounted");
+    let before = own_mounts();
+    let path = path_of(std::process::id().cast_signed(), "mnt");
+    Bundle::new().namespace("mount", Some(&path)).run().ok();
+    assert_eq!(own_mounts(), before);
+}
+
+fn mount_namespace_that_cannot_be_shared_is_refused() {
+    ours_only("the texts are ours");
+    sharing_mounts().user_namespace(100_000).refused().ours_says("in the runtime's it may not mount");
+    sharing_mounts().set("/root/path", "/").refused().ours_says("/root/path: is the host's root");
+    // Of the host's init, whose namespace not even root may look at without CAP_SYS_PTRACE.
+    Bundle::new().namespace("mount", Some(&path_of(1, "mnt"))).refused();
 }
 
 fn cgroup_namespace_joined_by_path() {

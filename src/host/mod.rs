@@ -10,6 +10,7 @@ pub mod id_maps;
 pub mod net_devices;
 pub mod notify_socket;
 pub mod resctrl;
+pub mod root_mount;
 pub mod scope;
 pub mod seccomp_agent;
 pub mod survey;

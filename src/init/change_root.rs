@@ -1,4 +1,5 @@
-//! The container's root becomes `/`, and the host's tree is gone from this mount namespace.
+//! The container's root becomes `/`, and the host's tree is gone from this mount namespace; where that is the runtime's
+//! own, it is out of sight only (chroot(2)).
 //!
 //! Runs in init, after all that needs the host's tree.
 
@@ -14,9 +15,6 @@ use crate::plan::{Namespace, Plan, PropagationKind, Reach, RootChange};
 
 /// Makes the rootfs a mount of its own, in a mount namespace whose propagation is as config.json wants it.
 pub(super) fn enter_mount_namespace(plan: &Plan) -> Result<Root> {
-    if matches!(plan.namespaces.mount, Namespace::Host) {
-        return Root::open(&plan.rootfs);
-    }
     // Mounts of ours must never reach the host, except where rootfsPropagation asks for just that.
     let kind = match plan.rootfs_propagation.kind {
         PropagationKind::Shared => MountPropagationFlags::SHARED,
@@ -111,9 +109,6 @@ fn hide_host_kernel_trees() -> Result<()> {
 /// What is to hold for the root itself once everything is in it.
 pub(super) fn finish_root(plan: &Plan, root: &Root) -> Result<()> {
     use crate::plan::{Access, Attributes};
-    if matches!(plan.namespaces.mount, Namespace::Host) {
-        return Ok(());
-    }
     if plan.rootfs_propagation.kind == PropagationKind::Unbindable {
         let flag = MountPropagationFlags::UNBINDABLE.bits().into();
         crate::sys::mount::set_propagation(root, flag, Reach::Single)

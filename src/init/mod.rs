@@ -56,6 +56,8 @@ pub(crate) struct Setup<'a> {
     pub(crate) joins: Vec<NamespaceKind>,
     /// Detached trees by the mount's place in the plan.
     pub(crate) sources: Vec<Option<OwnedFd>>,
+    /// The root, where it is mounted already: in the runtime's mount namespace, which init shares then.
+    pub(crate) root: Option<OwnedFd>,
     pub(crate) shared: Shared<'a>,
 }
 
@@ -155,9 +157,9 @@ impl Born {
     }
 
     fn create(self, setup: Setup<'_>) -> Fatal {
-        let Setup { plan, record, cgroup: _, joins, mut sources, shared } = setup;
+        let Setup { plan, record, cgroup: _, joins, mut sources, root, shared } = setup;
         let prepared = ProcSys::open(plan)
-            .and_then(|proc_sys| join(plan, &joins, proc_sys))
+            .and_then(|proc_sys| join(plan, &joins, root, proc_sys))
             .and_then(|joined| joined.mount(plan, record, &mut sources, &shared))
             .and_then(|mounted| mounted.change_root(plan));
         let rooted = match prepared {
@@ -211,7 +213,7 @@ fn enter_container(
 }
 
 /// Joins everything that exists before mounting begins.
-fn join(plan: &Plan, joins: &[NamespaceKind], proc_sys: ProcSys) -> Result<Joined> {
+fn join(plan: &Plan, joins: &[NamespaceKind], root: Option<OwnedFd>, proc_sys: ProcSys) -> Result<Joined> {
     for kind in joins {
         let Namespace::Join { path, fd } = plan.namespaces.get(*kind) else { continue };
         sys::nsfs::enter(fd, *kind)
@@ -227,7 +229,10 @@ fn join(plan: &Plan, joins: &[NamespaceKind], proc_sys: ProcSys) -> Result<Joine
     if plan.namespaces.network.is_new() {
         sys::network::loopback_up().wrap("bring the loopback interface up")?;
     }
-    let root = change_root::enter_mount_namespace(plan)?;
+    let root = match root {
+        Some(mounted) => Root::of(mounted),
+        None => change_root::enter_mount_namespace(plan)?,
+    };
     Ok(Joined { root, proc_sys })
 }
 

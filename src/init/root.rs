@@ -40,6 +40,11 @@ impl Root {
         rustix::fs::open(path, flags, Mode::empty()).map(Self).wrap_with(|| format!("open({path:?})"))
     }
 
+    /// The root that is mounted already.
+    pub(super) fn of(mounted: OwnedFd) -> Self {
+        Self(mounted)
+    }
+
     /// Opens what is at `path`, `O_PATH`.
     pub(super) fn resolve(&self, path: &Path, links: Links) -> Result<OwnedFd, Errno> {
         let resolve = match links {

@@ -35,7 +35,7 @@ fn configs(kind: &str) -> Vec<PathBuf> {
 fn good_configs_make_plans() {
     for file in configs("good") {
         let plan = planned(&std::fs::read(&file).unwrap()).unwrap_or_else(|error| panic!("{file:?}: {error}"));
-        let warned = file.ends_with("to-be-mended.json");
+        let warned = ["to-be-mended.json", "no-namespaces.json"].iter().any(|name| file.ends_with(name));
         assert_eq!(!plan.warnings.is_empty(), warned, "{file:?}: {:?}", plan.warnings);
     }
 }

@@ -35,8 +35,11 @@ pub fn build(spec: &Spec, report: &mut Report) -> Namespaces {
         seen.push(kind);
         *namespaces.get_mut(kind) = namespace(listed, kind, index, report);
     }
-    if namespaces.mount.is_host() {
-        report.fault(POINTER, "lists no mount namespace; the container's root is made in one");
+    if is_own(&namespaces, NamespaceKind::Mount) {
+        namespaces.mount = Namespace::Host;
+    } else if is_of(&namespaces, NamespaceKind::Mount, "1") {
+        // pivot_root(2) would take the root from all of its processes.
+        report.fault(POINTER, "names the host's mount namespace; only a runtime inside of it can share that");
     }
     names_need_uts(spec, &namespaces, report);
     namespaces
@@ -110,16 +113,32 @@ fn names_need_uts(spec: &Spec, namespaces: &Namespaces, report: &mut Report) {
     }
 }
 
+/// What a container that has its mounts among the runtime's cannot have.
+pub fn shared_mounts(namespaces: &Namespaces, rootfs: &Path, report: &mut Report) {
+    if !namespaces.mount.is_host() {
+        return;
+    }
+    if !namespaces.user.is_host() {
+        // The owner of a mount namespace is the user namespace that it was made in (mount_namespaces(7)).
+        report.fault(POINTER, "lists a user namespace and no mount namespace; in the runtime's it may not mount");
+    }
+    if rootfs == Path::new("/") {
+        report.fault("/root/path", "is the host's root, which needs a mount namespace in /linux/namespaces");
+    }
+    report.warn(POINTER, "lists no mount namespace: the container's mounts are the host's, too, until it is deleted");
+}
+
 /// Whether the container shares this namespace with the runtime: none is listed, or a path that leads to it.
 pub fn is_own(namespaces: &Namespaces, kind: NamespaceKind) -> bool {
-    let fd = match namespaces.get(kind) {
-        Namespace::Host => return true,
-        Namespace::New => return false,
-        Namespace::Join { fd, .. } => fd,
-    };
+    namespaces.get(kind).is_host() || is_of(namespaces, kind, "self")
+}
+
+/// Whether the container joins the namespace of this process, by its name in /proc.
+fn is_of(namespaces: &Namespaces, kind: NamespaceKind, process: &str) -> bool {
+    let Namespace::Join { fd, .. } = namespaces.get(kind) else { return false };
     // Without /proc nothing can be compared; what then follows is what the path's owner may do to it.
-    let own = rustix::fs::stat(format!("/proc/self/ns/{}", kind.proc_name()));
-    matches!((own, rustix::fs::fstat(fd)), (Ok(a), Ok(b)) if (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino))
+    let other = rustix::fs::stat(format!("/proc/{process}/ns/{}", kind.proc_name()));
+    matches!((other, rustix::fs::fstat(fd)), (Ok(a), Ok(b)) if (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino))
 }
 
 /// `linux.timeOffsets` as lines of /proc/PID/timens_offsets (time_namespaces(7)).
@@ -197,15 +216,25 @@ mod tests {
     }
 
     #[test]
-    fn one_of_a_kind_and_a_mount_namespace() {
+    fn one_of_a_kind() {
         let (_, faults) = built(json!([{"type": "pid"}, {"type": "pid"}]));
-        assert_eq!(
-            faults,
-            [
-                "/linux/namespaces/1: lists the pid namespace again; once is possible",
-                "/linux/namespaces: lists no mount namespace; the container's root is made in one",
-            ]
-        );
+        assert_eq!(faults, ["/linux/namespaces/1: lists the pid namespace again; once is possible"]);
+    }
+
+    #[test]
+    fn mounts_shared_with_the_runtime() {
+        let told = |namespaces: Value, rootfs: &str| {
+            let (namespaces, mut report) = (built(namespaces).0, Report::default());
+            shared_mounts(&namespaces, Path::new(rootfs), &mut report);
+            (report.texts(), report.warnings().len())
+        };
+        assert_eq!(told(json!([{"type": "mount"}, {"type": "user"}]), "/"), (vec![], 0));
+        assert_eq!(told(json!([{"type": "mount", "path": "/proc/self/ns/mnt"}]), "/x"), (vec![], 1));
+        let refused = [
+            "/linux/namespaces: lists a user namespace and no mount namespace; in the runtime's it may not mount",
+            "/root/path: is the host's root, which needs a mount namespace in /linux/namespaces",
+        ];
+        assert_eq!(told(json!([{"type": "user"}]), "/"), (refused.map(str::to_owned).to_vec(), 1));
     }
 
     #[test]

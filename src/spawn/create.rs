@@ -16,6 +16,7 @@ use super::{descriptors, sources};
 use crate::error::{Error, Failure, Result, Wrap};
 use crate::host::cgroup::{Cgroup, Unified};
 use crate::host::hooks::{self, Surroundings};
+use crate::host::root_mount::{self, RootMount};
 use crate::host::scope::{Kept, Planned};
 use crate::host::{console, id_maps, net_devices, resctrl};
 use crate::init::{self, JoinCgroup, Keyring, Setup, Shared};
@@ -85,7 +86,8 @@ pub fn create(request: Request<'_>) -> Result<Created, Failure> {
     let pidfd_socket =
         request.pidfd_socket.as_deref().map(|path| console::connect("--pidfd-socket", path)).transpose()?;
     let dir = request.store.claim(&request.record.id)?;
-    let mut making = Making { dir, cgroup: None, scope: None, child: None, lent: Vec::new(), resctrl: None };
+    let mut making =
+        Making { dir, cgroup: None, scope: None, child: None, lent: Vec::new(), resctrl: None, root_mount: None };
     match making.make(request, console, pidfd_socket) {
         Ok((channel, record, terminal)) => {
             let Making { dir, cgroup, child, .. } = making;
@@ -108,6 +110,7 @@ struct Making {
     /// Network devices that are in the container, or on their way.
     lent: Vec<Lent>,
     resctrl: Option<ResctrlGroups>,
+    root_mount: Option<RootMount>,
 }
 
 impl Making {
@@ -127,7 +130,15 @@ impl Making {
             NewKeyring::No => None,
         };
         record.keyring.clone_from(&keyring);
+        let shares_mounts = matches!(plan.namespaces.mount, Namespace::Host);
+        let root = shares_mounts.then(|| root_mount::clone(&plan.rootfs)).transpose()?;
+        record.root_mount = root.as_ref().map(|root| root.kept.clone());
         let cgroup = self.write_intent(&mut record, cgroup, request.config)?;
+        if let Some(root) = &root {
+            root.attach()?;
+            self.root_mount = Some(root.kept.clone());
+            root.keep_to_itself()?;
+        }
         if let Some(rdt) = &plan.intel_rdt {
             resctrl::make(rdt)?;
             self.resctrl = Some(rdt.groups.clone());
@@ -160,7 +171,7 @@ impl Making {
                     inherited: request.inherited,
                     keyring: keyring.as_deref().map_or(Keyring::Inherited, Keyring::New),
                 };
-                self.become_init(plan, &record, unified, sources, shared)
+                self.become_init(plan, &record, unified, sources, root.map(|root| root.tree), shared)
             }
             Birth::Runtime(child) => self.child = Some(child),
         }
@@ -217,12 +228,13 @@ impl Making {
         record: &Record,
         unified: Unified,
         sources: Vec<Option<OwnedFd>>,
+        root: Option<OwnedFd>,
         shared: Shared<'_>,
     ) -> ! {
         let mut needed: Vec<BorrowedFd<'_>> = vec![shared.channel.as_fd()];
         needed.extend(shared.start_socket.as_ref().map(AsFd::as_fd));
         needed.extend(shared.console.as_ref().map(AsFd::as_fd));
-        needed.extend(sources.iter().flatten().map(AsFd::as_fd));
+        needed.extend(sources.iter().flatten().chain(&root).map(AsFd::as_fd));
         for kind in crate::plan::NamespaceKind::ALL {
             if let Namespace::Join { fd, .. } = plan.namespaces.get(kind) {
                 needed.push(fd.as_fd());
@@ -239,7 +251,7 @@ impl Making {
             sys::clone::exit_now(1);
         }
         let joins = birth::left_to_init(&plan.namespaces);
-        init::create(Setup { plan, record, cgroup, joins, sources, shared })
+        init::create(Setup { plan, record, cgroup, joins, sources, root, shared })
     }
 
     /// The runtime's half of the conversation, up to [`Report::Created`].
@@ -326,6 +338,9 @@ impl Making {
         }
         for failure in self.resctrl.iter().flat_map(resctrl::remove) {
             undo(Err(failure));
+        }
+        if let Some(root) = &self.root_mount {
+            undo(root.detach());
         }
         undo(self.dir.remove());
         failures
@@ -444,7 +459,7 @@ impl Created {
     /// Has everything taken back, for this reason.
     pub fn fail(self, error: Error) -> Failure {
         let Self { dir, cgroup, child, record, .. } = self;
-        let Record { scope, net_devices: lent, resctrl, .. } = record;
-        Making { dir, cgroup, scope, child: Some(child), lent, resctrl }.fail(error)
+        let Record { scope, net_devices: lent, resctrl, root_mount, .. } = record;
+        Making { dir, cgroup, scope, child: Some(child), lent, resctrl, root_mount }.fail(error)
     }
 }

@@ -7,6 +7,7 @@ use oci_spec::runtime::LinuxResources;
 use serde::{Deserialize, Serialize};
 
 use super::process::{Identity, Life};
+use crate::host::root_mount::RootMount;
 use crate::host::scope::Kept;
 use crate::plan::cgroup::Membership;
 use crate::plan::intel_rdt::ResctrlGroups;
@@ -51,6 +52,9 @@ pub struct Record {
     /// The name of its session keyring, for `exec`: known to nobody else, since who knows it may join the keyring.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keyring: Option<String>,
+    /// The root's mount in the runtime's mount namespace, where the container shares that one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root_mount: Option<RootMount>,
     /// Who gets the listener of the container's seccomp filter.
     pub seccomp_agent: Option<SeccompAgent>,
     /// The hooks that later commands run.

@@ -41,6 +41,9 @@ pub(super) fn destroy(dir: &Dir, record: &Record) -> Result<()> {
     if let Some(groups) = &record.resctrl {
         failures.extend(resctrl::remove(groups));
     }
+    if let Some(root) = &record.root_mount {
+        failures.extend(root.detach().err());
+    }
     failures.extend(dir.remove().err());
     let state = record.state(Status::Stopped, None);
     for failure in hooks::run_all(&record.hooks.poststop, &state, &Surroundings::AfterEnd) {

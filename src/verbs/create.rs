@@ -155,6 +155,7 @@ impl Prepared {
             namespaces: own_namespaces(&self.plan),
             net_devices: Vec::new(),
             resctrl: self.plan.intel_rdt.as_ref().map(|rdt| rdt.groups.clone()),
+            root_mount: None,
             seccomp_agent: self.seccomp_agent(),
             hooks: self.plan.hooks.clone(),
         }
