@@ -7,13 +7,14 @@ use std::process::{Command, Stdio};
 
 use serde_json::json;
 
-use crate::harness::runtime::elsewhere;
+use crate::harness::runtime::{Runtime, elsewhere};
 use crate::harness::terminal::Terminal;
-use crate::harness::{Bundle, Container, Output, ours_only, scratch};
+use crate::harness::{Bundle, Container, Output, differs_on, ours_only, scratch};
 use crate::tests;
 
 tests![
     apparmor_where_there_is_none_is_refused,
+    apparmor_where_there_is_none_leaves_unconfined,
     apparmor_confines_the_program,
     apparmor_confines_an_ordinary_user_without_privileges,
     apparmor_confines_exec_as_its_container,
@@ -104,9 +105,15 @@ fn apparmor_where_there_is_none_is_refused() {
     host(!has_apparmor(), "a kernel without AppArmor");
     let output = Bundle::new().set("/process/apparmorProfile", "docker-default").refused();
     output.ours_says("/process/apparmorProfile: cannot be applied: AppArmor is not enabled on this host");
-    Bundle::new().set("/process/apparmorProfile", "unconfined").run().ok();
     let container = Container::started(Bundle::new().sleeping());
     container.exec_with(["--apparmor", "docker-default"]).args(["true"]).fails();
+}
+
+fn apparmor_where_there_is_none_leaves_unconfined() {
+    host(!has_apparmor(), "a kernel without AppArmor");
+    differs_on(Runtime::Runc, "it writes to /proc/self/attr for unconfined, too");
+    differs_on(Runtime::Crun, "it writes to /proc/self/attr for unconfined, too");
+    Bundle::new().set("/process/apparmorProfile", "unconfined").run().ok();
 }
 
 fn apparmor_confines_the_program() {

@@ -652,7 +652,9 @@ fn device_that_is_a_fifo_does_not_hang() {
     fs::write(&outside, "untouched").unwrap();
     let bundle = Bundle::new().without_mount("/dev").without_mount("/dev/shm").without_mount("/dev/mqueue");
     let bundle = bundle.without_mount("/dev/pts").link("dev/null", &outside);
-    bundle.user_namespace(100_000).run().fails();
+    let output = bundle.user_namespace(100_000).run();
+    // runc follows the link inside of the root.
+    assert!(!runtime::is_ours() || !output.status.success(), "{output:?}");
     assert_eq!(fs::read_to_string(&outside).unwrap(), "untouched");
 }
 
