@@ -6,6 +6,7 @@ use crate::harness::{Bundle, Call, Container, differs_on, ours_only, scratch};
 use crate::tests;
 
 tests![
+    contract_has_a_test_of_every_point,
     contract_11_flags_with_space_and_with_equals_sign,
     contract_11_long_flags_with_one_dash,
     contract_11_unknown_flag_is_named,
@@ -370,4 +371,18 @@ fn closed_output_is_no_panic() {
     if is_ours() {
         assert!(!output.status.success(), "what could not be written is an error");
     }
+}
+
+/// docs/CONTRACT.md and the names of the tests number the same points.
+fn contract_has_a_test_of_every_point() {
+    let numbered = |line: &str| line.split_once(". ").and_then(|(number, _)| number.parse::<u32>().ok());
+    let points: Vec<u32> = include_str!("../docs/CONTRACT.md").lines().filter_map(numbered).collect();
+    assert_eq!(points, (1..=22).collect::<Vec<_>>());
+    let of_test = |name: &str| name.strip_prefix("contract_")?.split('_').next()?.parse::<u32>().ok();
+    let tested: Vec<u32> =
+        crate::ALL.iter().flat_map(|tests| tests.iter()).filter_map(|test| of_test(test.1)).collect();
+    for point in &points {
+        assert!(tested.contains(point), "no test of point {point}");
+    }
+    assert!(tested.iter().all(|point| points.contains(point)), "{tested:?}");
 }

@@ -18,6 +18,7 @@ tests![
     contract_15_exec_joins_the_cgroups,
     contract_15_exec_starts_from_the_containers_config,
     contract_15_process_file_is_honoured_whole,
+    contract_15_process_file_schedules_the_process,
     contract_15_process_file_drops_what_it_does_not_ask_for,
     contract_15_flags_change_the_process,
     contract_15_user_flag_takes_names_and_groups,
@@ -122,6 +123,20 @@ fn contract_15_process_file_is_honoured_whole() {
     {
         assert!(printed.contains(want), "{want} is missing in {printed}");
     }
+}
+
+fn contract_15_process_file_schedules_the_process() {
+    ours_only("the peers of Debian 12 know none of it");
+    let container = Container::started(Bundle::new().sleeping());
+    let process = json!({
+        "args": ["sh", "-c", "ionice; cut -d ' ' -f 19,41 /proc/self/stat; grep Cpus_allowed_list /proc/self/status"],
+        "env": ["PATH=/bin"], "cwd": "/", "user": {"uid": 0, "gid": 0},
+        "ioPriority": {"class": "IOPRIO_CLASS_BE", "priority": 6},
+        "scheduler": {"policy": "SCHED_BATCH", "nice": 11},
+        "execCPUAffinity": {"final": "1"},
+    });
+    let printed = container.exec_process::<&str>(&process, []).ok().stdout;
+    assert_eq!(printed.lines().collect::<Vec<_>>(), ["best-effort: prio 6", "11 3", "Cpus_allowed_list:\t1"]);
 }
 
 fn contract_15_process_file_drops_what_it_does_not_ask_for() {

@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
 
 use nix::sys::signal::Signal;
+use serde_json::json;
 
 use crate::harness::call::Running;
 use crate::harness::container::{lives, wait_prints};
@@ -19,6 +20,7 @@ tests![
     contract_05_runtime_errors_are_1,
     contract_03_no_descriptor_of_the_caller_leaks,
     contract_03_no_descriptor_leaks_into_exec,
+    contract_03_no_descriptor_leaks_into_hooks,
     contract_03_pipes_of_the_caller_are_closed,
     contract_14_preserve_fds_passes_exactly_those,
     contract_14_preserve_fds_of_exec,
@@ -90,6 +92,22 @@ fn contract_03_no_descriptor_leaks_into_exec() {
     let container = Container::started(bundle);
     let output = container.exec(["/bin/probe", "--probe", "descriptors"]).through(LEAKY).ok();
     assert_eq!(numbers(&output.stdout), [0, 1, 2], "{}", output.stdout);
+}
+
+fn contract_03_no_descriptor_leaks_into_hooks() {
+    let log = scratch::path("log");
+    let mut bundle = Bundle::new();
+    for point in ["prestart", "createRuntime", "poststart", "poststop"] {
+        let script = format!(
+            "exec >> {}; for fd in /proc/self/fd/*; do test -e $fd && echo ${{fd##*/}}; done; :",
+            log.display()
+        );
+        bundle = bundle.hook(point, &script, json!({}));
+    }
+    Container::new(bundle).call_run().through(LEAKY).ok();
+    let seen = std::fs::read_to_string(log).unwrap();
+    // What the shell has open while it expands the pattern is gone when it looks.
+    assert_eq!(numbers(&seen), [0, 1, 2].repeat(4), "{seen}");
 }
 
 /// An engine waits for the end of its pipes: only the program may hold them, and nothing once it is gone.

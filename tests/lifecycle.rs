@@ -35,6 +35,7 @@ tests![
     contract_10_changed_config_changes_nothing,
     contract_10_start_needs_no_bundle,
     contract_10_a_reused_pid_is_not_the_container,
+    contract_10_flags_of_later_commands_change_nothing,
     contract_12_entry_is_gone_after_delete,
     contract_16_state_has_its_members,
     contract_16_state_knows_all_statuses,
@@ -260,6 +261,32 @@ fn contract_10_a_reused_pid_is_not_the_container() {
     container.call(["kill", &container.id, "KILL"]).fails().says("container not running");
     assert!(lives(pid), "a process that only has the same pid is left alone");
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL).unwrap();
+}
+
+/// podman gives `--systemd-cgroup` to create and never to exec or kill; others the other way round.
+fn contract_10_flags_of_later_commands_change_nothing() {
+    ours_only("crun and runc have other flags for it");
+    for manager in ["cgroupfs", "disabled", "systemd"] {
+        let container = Container::new(Bundle::new().sleeping());
+        container
+            .call(["--cgroup-manager", "cgroupfs", "create", "--bundle"])
+            .arg(&container.bundle.dir)
+            .arg(&container.id)
+            .ok();
+        let cgroup = container.bundle.config["linux"]["cgroupsPath"].as_str().unwrap().trim_start_matches('/');
+        assert!(!leftovers::cgroups(cgroup).is_empty());
+        let later = |words: &[&str]| container.call(["--cgroup-manager", manager]).args(words).arg(&container.id).ok();
+        later(&["start"]);
+        let inside =
+            container.call(["--cgroup-manager", manager, "exec", &container.id, "cat", "/proc/self/cgroup"]).ok();
+        assert_eq!(inside.stdout, container.exec(["cat", "/proc/self/cgroup"]).ok().stdout);
+        later(&["pause"]);
+        assert_eq!(container.status(), "paused");
+        later(&["resume"]);
+        later(&["delete", "--force"]);
+        container.assert_gone();
+        assert!(leftovers::cgroups(cgroup).is_empty());
+    }
 }
 
 fn contract_12_entry_is_gone_after_delete() {

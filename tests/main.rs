@@ -42,32 +42,34 @@ mod security;
 mod terminal;
 mod troubleshooting;
 
+const ALL: &[&[harness::runner::Test]] = &[
+    bad_config::TESTS,
+    bad_luck::TESTS,
+    cgroups::TESTS,
+    check::TESTS,
+    command_line::TESTS,
+    exec::TESTS,
+    foreground::TESTS,
+    hooks::TESTS,
+    intel_rdt::TESTS,
+    labels::TESTS,
+    lifecycle::TESTS,
+    limits_on_v2::TESTS,
+    mounts::TESTS,
+    namespaces::TESTS,
+    net_devices::TESTS,
+    process::TESTS,
+    reports::TESTS,
+    resources::TESTS,
+    rootfs::TESTS,
+    rootless::TESTS,
+    scopes::TESTS,
+    seccomp::TESTS,
+    security::TESTS,
+    terminal::TESTS,
+    troubleshooting::TESTS,
+];
+
 fn main() {
-    harness::runner::main(&[
-        bad_config::TESTS,
-        bad_luck::TESTS,
-        cgroups::TESTS,
-        check::TESTS,
-        command_line::TESTS,
-        exec::TESTS,
-        foreground::TESTS,
-        hooks::TESTS,
-        intel_rdt::TESTS,
-        labels::TESTS,
-        lifecycle::TESTS,
-        limits_on_v2::TESTS,
-        mounts::TESTS,
-        namespaces::TESTS,
-        net_devices::TESTS,
-        process::TESTS,
-        reports::TESTS,
-        resources::TESTS,
-        rootfs::TESTS,
-        rootless::TESTS,
-        scopes::TESTS,
-        seccomp::TESTS,
-        security::TESTS,
-        terminal::TESTS,
-        troubleshooting::TESTS,
-    ]);
+    harness::runner::main(ALL);
 }

@@ -84,6 +84,8 @@ fn contract_21_the_last_of_duplicate_variables_wins() {
     let bundle = Bundle::new().probe(["environment"]).set("/process/env", json!(["A=1", "HOME=/", "B=2", "A=3"]));
     let printed = bundle.prints();
     assert!(printed.contains("A=3") && !printed.contains("A=1"), "{printed}");
+    let at = |entry: &str| printed.find(entry);
+    assert!(at("HOME=/") < at("B=2"), "the order is kept: {printed}");
 }
 
 fn contract_21_bytes_that_are_no_utf8_do_not_panic() {

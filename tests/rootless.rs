@@ -33,6 +33,7 @@ tests![
     rootless_joins_a_namespace_of_its_own,
     contract_12_rootless_root_is_in_the_runtime_directory,
     rootless_in_a_delegated_cgroup,
+    contract_12_root_of_a_user_namespace_is_rootless,
     cve_2023_25809_cgroups_are_not_writable,
     rootless_in_a_user_namespace_with_root_inside,
 ];
@@ -375,6 +376,24 @@ fn rootless_in_a_delegated_cgroup() {
     assert_eq!(shown(limited()).parent(), Some(own.as_path()));
     let mounted = limited().mount("/sys/fs/cgroup", "cgroup", "cgroup", &["ro", "nosuid", "noexec", "nodev"]);
     assert_eq!(delegated.prints(&user, &mounted.sh("cat /sys/fs/cgroup/cgroup.max.depth")), "3");
+}
+
+fn contract_12_root_of_a_user_namespace_is_rootless() {
+    ours_only("the path is ours");
+    let user = User::new();
+    let bundle = bundle();
+    let map = json!([{"containerID": 0, "hostID": 0, "size": 1}]);
+    let bundle = bundle.set("/linux/uidMappings", map.clone()).set("/linux/gidMappings", map).sleeping();
+    write(&bundle);
+    let id = scratch::unique();
+    let inside = |words: &[&str]| {
+        let call = user.does("unshare").args(["--user", "--map-root-user", "--mount"]).arg(&user.runtime);
+        call.args(words).arg(&id).ok();
+    };
+    inside(&["create", "--bundle", bundle.dir.to_str().unwrap()]);
+    assert!(user.home.join("rruntime").join(&id).is_dir());
+    inside(&["delete", "--force"]);
+    assert!(!user.home.join("rruntime").join(&id).exists());
 }
 
 /// The host's cgroups as seen from a rootless container are read-only or masked, with and without a cgroup namespace.

@@ -18,7 +18,7 @@ const DEFAULT_PATH: &[u8] = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:
 /// Finds the file that `args[0]` names, with the identity that will execute it.
 ///
 /// # Errors
-/// [`Kind::Program`], in the words that engines match (CONTRACT.md, point 6).
+/// [`Kind::Program`], in the words that engines match (docs/CONTRACT.md, point 6).
 pub(super) fn find(process: &Process) -> Result<CString> {
     let Some(name) = process.args.first() else {
         return Err(Error::config(format!("{}/args", process.pointer), "must name a program"));

@@ -2,7 +2,7 @@
 
 /// The C library's text for `errno` with a lower-case first letter: `no such file or directory`.
 ///
-/// Engines match these texts as Go prints them, and Go's table is this one (CONTRACT.md, point 6).
+/// Engines match these texts as Go prints them, and Go's table is this one (docs/CONTRACT.md, point 6).
 pub fn text(errno: i32) -> String {
     let mut buffer = [0u8; 128];
     // SAFETY: the pointer and length describe `buffer`, which strerror_r fills with a terminated string.

@@ -56,7 +56,7 @@ fn one(context: &Context, id: &str, force: bool) -> Result<()> {
     let entry = Entry { dir, record };
     match status(&entry) {
         Status::Stopped => {}
-        // runc and crun kill what was created and never started, and containerd relies on it (CONTRACT.md, point 7).
+        // runc and crun kill what was created and never started, and containerd relies on it (docs/CONTRACT.md, point 7).
         Status::Created => end_init(&entry)?,
         _ if force => end_init(&entry)?,
         status => {
