@@ -24,7 +24,7 @@ pub struct Stats {
     pub pids: Pids,
     pub blkio: Blkio,
     /// By page size (`2MB`).
-    pub hugetlb: BTreeMap<String, Hugetlb>,
+    pub hugetlb: BTreeMap<String, Counter>,
     /// Empty until the groups of the container that has some are read ([`resctrl::stats::read`](crate::host::resctrl)).
     pub intel_rdt: IntelRdt,
     /// runc has interfaces here that it made itself, which it never does for the runtime-spec: `null`.
@@ -102,6 +102,13 @@ pub struct Memory {
 pub struct MemoryEntry {
     /// No limit is the largest number that the kernel (v1) or the type (v2) has.
     pub limit: u64,
+    #[serde(flatten)]
+    pub counter: Counter,
+}
+
+/// What is used now, what was used at most, and how often more was wanted than the limit.
+#[derive(Debug, Default, PartialEq, Serialize)]
+pub struct Counter {
     #[serde(skip_serializing_if = "is_zero")]
     pub usage: u64,
     #[serde(skip_serializing_if = "is_zero")]
@@ -151,15 +158,6 @@ pub struct BlkioEntry {
     pub op: String,
     #[serde(skip_serializing_if = "is_zero")]
     pub value: u64,
-}
-
-#[derive(Debug, Default, PartialEq, Serialize)]
-pub struct Hugetlb {
-    #[serde(skip_serializing_if = "is_zero")]
-    pub usage: u64,
-    #[serde(skip_serializing_if = "is_zero")]
-    pub max: u64,
-    pub failcnt: u64,
 }
 
 /// Pressure stall information (kernel: accounting/psi.rst).

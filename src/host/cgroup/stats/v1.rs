@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{BlkioEntry, Hugetlb, MemoryEntry, Stats, device, list, number, page_sizes, table};
+use super::{BlkioEntry, Counter, MemoryEntry, Stats, device, list, number, page_sizes, table};
 use crate::error::Result;
 use crate::host::cgroup::file;
 use crate::plan::cgroup::Place;
@@ -83,13 +83,8 @@ fn cpuset(dir: &Path, stats: &mut Stats) -> Result<()> {
 
 fn memory(dir: &Path, stats: &mut Stats) -> Result<()> {
     let entry = |name: &str| -> Result<MemoryEntry> {
-        let get = |what: &str| number(dir, &format!("{name}.{what}")).map(Option::unwrap_or_default);
-        Ok(MemoryEntry {
-            limit: get("limit_in_bytes")?,
-            usage: get("usage_in_bytes")?,
-            max: get("max_usage_in_bytes")?,
-            failcnt: get("failcnt")?,
-        })
+        let limit = number(dir, &format!("{name}.limit_in_bytes"))?.unwrap_or_default();
+        Ok(MemoryEntry { limit, counter: counter(dir, name)? })
     };
     let memory = &mut stats.memory;
     memory.raw = table(dir, "memory.stat")?.unwrap_or_default();
@@ -141,10 +136,14 @@ fn lines(dir: &Path, name: &str) -> Result<Vec<BlkioEntry>> {
 
 fn hugetlb(dir: &Path, stats: &mut Stats) -> Result<()> {
     for size in page_sizes(dir, "usage_in_bytes")? {
-        let get = |what: &str| number(dir, &format!("hugetlb.{size}.{what}")).map(Option::unwrap_or_default);
-        let entry =
-            Hugetlb { usage: get("usage_in_bytes")?, max: get("max_usage_in_bytes")?, failcnt: get("failcnt")? };
-        stats.hugetlb.insert(size, entry);
+        let counter = counter(dir, &format!("hugetlb.{size}"))?;
+        stats.hugetlb.insert(size, counter);
     }
     Ok(())
+}
+
+/// What the files of the memory and of the hugetlb controller count alike.
+fn counter(dir: &Path, name: &str) -> Result<Counter> {
+    let get = |what: &str| number(dir, &format!("{name}.{what}")).map(Option::unwrap_or_default);
+    Ok(Counter { usage: get("usage_in_bytes")?, max: get("max_usage_in_bytes")?, failcnt: get("failcnt")? })
 }

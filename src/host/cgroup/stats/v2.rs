@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{BlkioEntry, Hugetlb, Pressure, PressureLine, Stats, device, list, number, page_sizes, table};
+use super::{BlkioEntry, Counter, MemoryEntry, Pressure, PressureLine, Stats, device, list, number, page_sizes, table};
 use crate::error::Result;
 use crate::host::cgroup::file;
 
@@ -18,7 +18,7 @@ pub(super) fn read(dir: &Path, stats: &mut Stats) -> Result<()> {
         let events = table(dir, &format!("hugetlb.{size}.events"))?.unwrap_or_default();
         let usage = number(dir, &format!("hugetlb.{size}.current"))?.unwrap_or(0);
         let failcnt = events.get("max").copied().unwrap_or(0);
-        stats.hugetlb.insert(size, Hugetlb { usage, max: 0, failcnt });
+        stats.hugetlb.insert(size, Counter { usage, max: 0, failcnt });
     }
     for (name, target) in
         [("cpuset.cpus.effective", &mut stats.cpuset.cpus), ("cpuset.mems.effective", &mut stats.cpuset.mems)]
@@ -57,15 +57,14 @@ fn memory(dir: &Path, stats: &mut Stats) -> Result<()> {
     let get = |name: &str| number(dir, name).map(Option::unwrap_or_default);
     memory.raw = table(dir, "memory.stat")?.unwrap_or_default();
     memory.cache = memory.raw.get("file").copied().unwrap_or(0);
-    memory.usage.usage = usage;
-    memory.usage.limit = get("memory.max")?;
-    memory.usage.max = get("memory.peak")?;
-    memory.usage.failcnt = table(dir, "memory.events")?.and_then(|t| t.get("max").copied()).unwrap_or(0);
+    let failcnt = table(dir, "memory.events")?.and_then(|t| t.get("max").copied()).unwrap_or(0);
+    let counter = Counter { usage, max: get("memory.peak")?, failcnt };
+    memory.usage = MemoryEntry { limit: get("memory.max")?, counter };
     // As v1 has it and everybody expects it: memory and swap together.
     if let Some(swap) = number(dir, "memory.swap.current")? {
-        memory.swap.usage = swap.saturating_add(usage);
-        memory.swap.limit = get("memory.swap.max")?.saturating_add(memory.usage.limit);
-        memory.swap.max = get("memory.swap.peak")?;
+        let counter = Counter { usage: swap.saturating_add(usage), max: 0, failcnt: 0 };
+        let limit = get("memory.swap.max")?.saturating_add(memory.usage.limit);
+        memory.swap = MemoryEntry { limit, counter };
     }
     Ok(())
 }
