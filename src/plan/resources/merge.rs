@@ -16,8 +16,9 @@ const ZERO_IS_ABSENT: [(&str, &[&str]); 4] = [
 
 /// The limits that hold after the change, and those of them that it touches.
 ///
-/// Settings that depend on each other (all of `memory`, all of `cpu`, …) are touched together, so that their order
-/// can be planned; lists are replaced whole; of `unified` only the named files are touched.
+/// Those of `memory` and of `cpu` depend on each other: they are touched together, so that their order can be planned. Of
+/// all else only what is named is touched. A list has an entry for each of its devices, and those that are not named stay;
+/// only device rules, whose order counts, are replaced whole.
 pub(in crate::plan) fn merge(
     old: &LinuxResources,
     change: &LinuxResources,
@@ -31,11 +32,10 @@ pub(in crate::plan) fn merge(
         given["memory"]["swap"] = Value::from(-1);
     }
     lay_over(&mut merged, &given);
-    let mut touched = merged.clone();
-    if let (Some(touched), Some(given)) = (touched.as_object_mut(), given.as_object()) {
-        touched.retain(|key, _| given.contains_key(key));
-        if let Some(unified) = given.get("unified") {
-            touched.insert("unified".to_owned(), unified.clone());
+    let mut touched = given;
+    for group in ["memory", "cpu"] {
+        if let (Some(touched), Some(merged)) = (touched.get_mut(group), merged.get(group)) {
+            touched.clone_from(merged);
         }
     }
     let resources = |value: Value| json::parse(value.to_string().as_bytes()).map_err(broken);
@@ -57,19 +57,41 @@ fn drop_zeros(given: &mut Value) {
     }
 }
 
-/// Objects key by key, all else whole.
+/// What names the entries of a list.
+const LISTS: [(&str, &[&str]); 7] = [
+    ("hugepageLimits", &["pageSize"]),
+    ("priorities", &["name"]),
+    ("weightDevice", &["major", "minor"]),
+    ("throttleReadBpsDevice", &["major", "minor"]),
+    ("throttleWriteBpsDevice", &["major", "minor"]),
+    ("throttleReadIOPSDevice", &["major", "minor"]),
+    ("throttleWriteIOPSDevice", &["major", "minor"]),
+];
+
+/// Objects key by key, lists entry by entry where those have names, all else whole.
 fn lay_over(old: &mut Value, new: &Value) {
     match (old, new) {
         (Value::Object(old), Value::Object(new)) => {
             for (key, value) in new {
-                match old.get_mut(key) {
-                    Some(old) => lay_over(old, value),
-                    None => drop(old.insert(key.clone(), value.clone())),
+                let names = LISTS.iter().find(|list| list.0 == key).map(|list| list.1);
+                match (old.get_mut(key), names) {
+                    (Some(Value::Array(old)), Some(names)) => lay_over_entries(old, value, names),
+                    (Some(old), _) => lay_over(old, value),
+                    (None, _) => drop(old.insert(key.clone(), value.clone())),
                 }
             }
         }
         (_, Value::Null) => {}
         (old, new) => *old = new.clone(),
+    }
+}
+
+fn lay_over_entries(old: &mut Vec<Value>, new: &Value, names: &[&str]) {
+    for entry in new.as_array().into_iter().flatten() {
+        match old.iter_mut().find(|old| names.iter().all(|name| old.get(name) == entry.get(name))) {
+            Some(old) => lay_over(old, entry),
+            None => old.push(entry.clone()),
+        }
     }
 }
 
@@ -119,11 +141,34 @@ mod tests {
     }
 
     #[test]
-    fn lists_are_replaced() {
-        let (merged, _) = merged(
-            r#"{"hugepageLimits":[{"pageSize":"2MB","limit":1}]}"#,
-            r#"{"hugepageLimits":[{"pageSize":"1GB","limit":2}]}"#,
+    fn devices_that_are_not_named_stay() {
+        let (result, touched) = merged(
+            r#"{"hugepageLimits":[{"pageSize":"2MB","limit":1},{"pageSize":"64KB","limit":3}],
+                "blockIO":{"weightDevice":[{"major":8,"minor":0,"weight":10,"leafWeight":20}]}}"#,
+            r#"{"hugepageLimits":[{"pageSize":"1GB","limit":2},{"pageSize":"2MB","limit":4}],
+                "blockIO":{"weightDevice":[{"major":8,"minor":0,"weight":30},{"major":8,"minor":16,"weight":40}]}}"#,
         );
-        assert_eq!(merged, json(r#"{"hugepageLimits":[{"pageSize":"1GB","limit":2}]}"#));
+        assert_eq!(
+            result,
+            json(
+                r#"{"hugepageLimits":[{"pageSize":"2MB","limit":4},{"pageSize":"64KB","limit":3},{"pageSize":"1GB","limit":2}],
+                    "blockIO":{"weightDevice":[{"major":8,"minor":0,"weight":30,"leafWeight":20},
+                        {"major":8,"minor":16,"weight":40}]}}"#
+            )
+        );
+        assert_eq!(
+            touched,
+            json(
+                r#"{"hugepageLimits":[{"pageSize":"1GB","limit":2},{"pageSize":"2MB","limit":4}],
+                    "blockIO":{"weightDevice":[{"major":8,"minor":0,"weight":30},{"major":8,"minor":16,"weight":40}]}}"#
+            )
+        );
+    }
+
+    #[test]
+    fn device_rules_are_replaced() {
+        const DENY: &str = r#"{"devices":[{"allow":false,"access":"rwm"}]}"#;
+        let (result, _) = merged(r#"{"devices":[{"allow":true,"access":"r"}]}"#, DENY);
+        assert_eq!(result, json(DENY));
     }
 }
