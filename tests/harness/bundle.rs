@@ -235,6 +235,12 @@ impl Bundle {
         Container::new(self).call_run().run()
     }
 
+    /// Likewise, on another runtime (see `harness::peer`).
+    #[track_caller]
+    pub fn run_on(self, runtime: PathBuf) -> Output {
+        Container::on(runtime, self).call_run().run()
+    }
+
     /// Runs it in the foreground, to a good end, and gives what it printed.
     #[track_caller]
     pub fn prints(self) -> String {

@@ -14,6 +14,8 @@ pub struct Container {
     pub id: String,
     pub root: PathBuf,
     pub bundle: Bundle,
+    /// The runtime that makes it.
+    runtime: PathBuf,
 }
 
 impl Container {
@@ -26,7 +28,14 @@ impl Container {
     /// Likewise, in a state root that exists.
     pub fn in_root(bundle: Bundle, root: PathBuf) -> Self {
         bundle.write();
-        Self { id: scratch::unique(), root, bundle }
+        Self { id: scratch::unique(), root, bundle, runtime: runtime::path() }
+    }
+
+    /// Likewise, on another runtime than the one under test (see `harness::peer`).
+    pub fn on(runtime: PathBuf, bundle: Bundle) -> Self {
+        let mut this = Self::new(bundle);
+        this.runtime = runtime;
+        this
     }
 
     /// Created and not started.
@@ -57,7 +66,7 @@ impl Container {
 
     /// The runtime with this container's state root.
     pub fn call<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Call {
-        call_in(&self.root).args(args)
+        Call::new(&self.runtime).arg("--root").arg(&self.root).args(args)
     }
 
     /// A command on this container that takes only its id.
@@ -168,7 +177,7 @@ impl Container {
 impl Drop for Container {
     fn drop(&mut self) {
         let output = self.call(["delete", "--force", &self.id]).run();
-        if !std::thread::panicking() && runtime::is_ours() {
+        if !std::thread::panicking() && runtime::is_ours() && self.runtime == runtime::path() {
             output.ok();
         }
     }

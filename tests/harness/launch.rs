@@ -41,8 +41,10 @@ fn take(step: &str) {
             setsid().expect("setsid");
         }
         "user" => {
-            let id: u32 = value.parse().expect("a user id");
-            setgroups(&[]).expect("setgroups");
+            // The user's id, which is also that of its group, and further groups.
+            let ids: Vec<u32> = value.split(',').map(|id| id.parse().expect("an id")).collect();
+            let id = ids[0];
+            setgroups(&ids[1..].iter().map(|&id| Gid::from_raw(id)).collect::<Vec<_>>()).expect("setgroups");
             setresgid(Gid::from_raw(id), Gid::from_raw(id), Gid::from_raw(id)).expect("setresgid");
             setresuid(Uid::from_raw(id), Uid::from_raw(id), Uid::from_raw(id)).expect("setresuid");
         }
@@ -61,6 +63,18 @@ fn take(step: &str) {
             }
             filter.load().expect("load a seccomp filter");
         }
+        "hand-over" => hand_over(),
         other => panic!("no launch step {other}"),
     }
+}
+
+/// Sends the listener of its own filter with a call for which that listener has to be asked: waits for ever.
+fn hand_over() {
+    let mut filter = ScmpFilterContext::new(ScmpAction::Allow).expect("a seccomp filter");
+    let call = ScmpSyscall::from_name("sendmsg").expect("a system call's name");
+    filter.add_rule(ScmpAction::Notify, call).expect("a seccomp rule");
+    let (here, _there) = std::os::unix::net::UnixStream::pair().expect("a pair of sockets");
+    filter.load().expect("load a seccomp filter");
+    let (message, flags) = (std::io::IoSlice::new(b"listener"), rustix::net::SendFlags::empty());
+    let _ = rustix::net::sendmsg(here, &[message], &mut rustix::net::SendAncillaryBuffer::default(), flags); // never
 }

@@ -3,8 +3,10 @@
 pub mod bundle;
 pub mod call;
 pub mod container;
+pub mod exchange;
 pub mod launch;
 pub mod leftovers;
+pub mod peer;
 pub mod poll;
 pub mod probe;
 pub mod reaper;

@@ -11,6 +11,8 @@ pub fn main(words: &[String]) {
         "args" => words[1..].iter().for_each(|word| println!("{word}")),
         "environment" => environment(),
         "signals" => signals(),
+        "calls" => calls(),
+        "groups" => groups(&words[1]),
         other => panic!("no probe {other}"),
     }
 }
@@ -39,25 +41,34 @@ fn others() -> Vec<String> {
     names.filter(|name| name.bytes().all(|byte| byte.is_ascii_digit()) && *name != own).collect()
 }
 
-/// Looks at the descriptors and the memory of all that comes into the container, until /stop is there (CVE-2016-9962).
+/// Looks at the program, the descriptors, and what they lead to, of all that comes into the container, until /stop is
+/// there (CVE-2016-9962).
 fn spy() {
     println!("ready");
     let mut seen = std::collections::BTreeSet::new();
+    let mut tell = |what: String| {
+        if !seen.contains(&what) {
+            println!("{what}");
+            seen.insert(what);
+        }
+    };
     while !std::path::Path::new("/stop").exists() {
         for pid in others() {
             for what in ["exe", "cwd", "root"] {
                 if let Ok(target) = fs::read_link(format!("/proc/{pid}/{what}")) {
-                    seen.insert(format!("{what} {}", target.display()));
+                    tell(format!("{what} {}", target.display()));
                 }
             }
             for entry in fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten() {
                 if let Ok(target) = fs::read_link(entry.path()) {
-                    seen.insert(format!("fd {}", target.display()));
+                    tell(format!("fd {}", target.display()));
+                }
+                if let Ok(content) = fs::read_to_string(entry.path().join("secret-of-the-host")) {
+                    tell(format!("read {content}"));
                 }
             }
         }
     }
-    seen.iter().for_each(|what| println!("{what}"));
 }
 
 /// Keeps hold of each program that enters the container and overwrites it as soon as it is not busy, until /stop is
@@ -104,4 +115,26 @@ fn signals() {
         .filter(|line| line.starts_with("SigBlk") || line.starts_with("SigIgn"))
         .for_each(|l| println!("{l}"));
     println!("PDeathSig: {:?}", nix::sys::prctl::get_pdeathsig().expect("PR_GET_PDEATHSIG"));
+}
+
+/// How a new system call ends, and an old one.
+fn calls() {
+    use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, mkdirat, openat2};
+    fn tell<T>(name: &str, result: rustix::io::Result<T>) {
+        match result {
+            Ok(_) => println!("{name}: done"),
+            Err(rustix::io::Errno::PERM) => println!("{name}: EPERM"),
+            Err(rustix::io::Errno::NOSYS) => println!("{name}: ENOSYS"),
+            Err(other) => println!("{name}: {other}"),
+        }
+    }
+    tell("openat2", openat2(CWD, "/", OFlags::RDONLY, Mode::empty(), ResolveFlags::empty()));
+    tell("mkdirat", mkdirat(CWD, "/tmp/made", Mode::RWXU));
+}
+
+/// Leaves all groups, if it may, and reads a file (CVE-2014-8989).
+fn groups(file: &str) {
+    let left = nix::unistd::setgroups(&[]);
+    println!("{}", left.map_or_else(|error| error.to_string(), |()| "left".into()));
+    println!("{}", fs::read_to_string(file).unwrap_or_else(|error| error.kind().to_string()));
 }
