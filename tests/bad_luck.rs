@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use nix::mount::MsFlags;
 use nix::sys::signal::Signal;
+use serde_json::json;
 
 use crate::harness::runtime::{Runtime, is_ours};
 use crate::harness::view::Mounted;
@@ -19,6 +20,7 @@ tests![
     many_containers_in_one_root_at_once,
     create_killed_at_any_moment_leaves_what_delete_force_removes,
     run_killed_at_any_moment_leaves_what_delete_force_removes,
+    create_killed_while_a_hook_of_the_container_runs_takes_it_along,
     state_directory_that_is_full,
     state_directory_that_is_full_at_start,
     state_directory_that_is_read_only,
@@ -128,6 +130,28 @@ fn run_killed_at_any_moment_leaves_what_delete_force_removes() {
     differs_on(Runtime::Runc, "it leaves cgroups that nothing removes");
     differs_on(Runtime::Crun, "it leaves cgroups that nothing removes");
     killed_at_any_moment("run", 30);
+}
+
+/// Init waits for its hook, which has no timeout, and not for the runtime.
+fn create_killed_while_a_hook_of_the_container_runs_takes_it_along() {
+    ours_only("what a killed create leaves is a promise of ours");
+    for bundle in [Bundle::new(), Bundle::new().user_namespace(100_000)] {
+        let reached = scratch::path("reached");
+        fs::write(&reached, "").unwrap();
+        fs::set_permissions(&reached, fs::Permissions::from_mode(0o666)).unwrap();
+        let hook = format!("echo reached > {}; sleep 1000", reached.display());
+        let container = Container::new(bundle.hook("createContainer", &hook, json!({})));
+        let call = container.call_create().start();
+        wait_until("the hook runs", || fs::read_to_string(&reached).unwrap() == "reached\n");
+        call.signal(Signal::SIGKILL);
+        call.wait();
+        wait_until("init has ended with the runtime", || {
+            reaper::collect();
+            leftovers::children().is_empty()
+        });
+        container.delete_force();
+        container.assert_gone();
+    }
 }
 
 /// A state root on a small tmpfs with a file that fills it.

@@ -49,7 +49,12 @@ fn one(from: &OwnedFd, to: &OwnedFd, name: &std::ffi::CStr, status: &Stat, depth
             directory(&from, &to, depth + 1)?;
         }
         FileType::RegularFile => {
-            let from = rustix::fs::openat(from, name, OFlags::RDONLY | nofollow, Mode::empty()).wrap("openat")?;
+            // What is there by now may be a fifo, which would be waited for, or a device.
+            let flags = OFlags::RDONLY | OFlags::NONBLOCK | nofollow;
+            let from = rustix::fs::openat(from, name, flags, Mode::empty()).wrap("openat")?;
+            if FileType::from_raw_mode(rustix::fs::fstat(&from).wrap("fstat")?.st_mode) != FileType::RegularFile {
+                return Err(Error::new("is another file by now").hint("something in the image keeps changing"));
+            }
             let create = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | nofollow;
             let to = rustix::fs::openat(to, name, create, mode).wrap("openat")?;
             std::io::copy(&mut std::fs::File::from(from), &mut std::fs::File::from(to)).wrap("copy_file_range")?;

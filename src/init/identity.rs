@@ -2,7 +2,7 @@
 //!
 //! Runs in init, or in the process of an exec: the same steps in the same order for both.
 
-use rustix::process::{Gid, Uid};
+use rustix::process::{Gid, Signal, Uid};
 
 use crate::error::{Error, Result, Wrap};
 use crate::plan::{Capabilities, Namespace, Process};
@@ -29,6 +29,8 @@ pub(super) fn become_root_of(user_namespace: &Namespace) -> Result<()> {
         .map_err(|e| Error::sys("setresgid(0, 0, 0)", e).hint("linux.gidMappings must map group 0"))?;
     rustix::thread::set_thread_res_uid(uid, uid, uid)
         .map_err(|e| Error::sys("setresuid(0, 0, 0)", e).hint("linux.uidMappings must map user 0"))?;
+    // Forgotten with the old ids (PR_SET_PDEATHSIG(2const)). Where the runtime has died since, the channel's end tells.
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).wrap("prctl(PR_SET_PDEATHSIG)")?;
     hide()
 }
 

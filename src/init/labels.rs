@@ -60,8 +60,8 @@ impl Labels {
         Ok(Self(labels))
     }
 
-    /// Tells the kernel what the next program of this process is to be called.
-    pub(super) fn write(&self) -> Result<()> {
+    /// Tells the kernel what the next program of this process is to be called, and closes the host's procfs.
+    pub(super) fn write(self) -> Result<()> {
         self.0.iter().try_for_each(Label::write)
     }
 }

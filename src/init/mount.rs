@@ -94,7 +94,7 @@ impl Mounting<'_> {
         let tree = match made {
             Ok(None) => return Ok(()),
             Ok(Some(tree)) => tree,
-            Err(error) if self.may_bind_from_host(what, &error) => return self.bind_from_host(mount, what, &target),
+            Err(error) if self.may_bind_from_host(what, &error) => return bind_from_host(mount, &target),
             Err(error) => return Err(error),
         };
         if let Some(label) = label {
@@ -129,15 +129,6 @@ impl Mounting<'_> {
             && error.is(libc::EPERM)
             && !self.user_namespace.is_host()
             && !self.network_namespace.is_new()
-    }
-
-    fn bind_from_host(&self, mount: &Mount, what: &Filesystem<'_>, target: &OwnedFd) -> Result<()> {
-        let source = if what.fstype == c"sysfs" { Path::new("/sys") } else { Path::new("/dev/mqueue") };
-        let tree = clone_tree(source, Reach::Recursive)?;
-        // The host's tree must not be written through, whatever its mounts there allow (CVE-2023-25809).
-        let attributes = Attributes { set: mount.attributes.set, clear: 0 };
-        set(&tree, attributes, Reach::Recursive)?;
-        attach(&tree, target)
     }
 
     /// New attributes for a mount that is there already, and for its superblock where that is asked for.
@@ -210,6 +201,15 @@ impl Mounting<'_> {
         apply_attributes(&tree, mount)?;
         attach(&tree, &target)
     }
+}
+
+/// Shows the host's sysfs.
+fn bind_from_host(mount: &Mount, target: &OwnedFd) -> Result<()> {
+    let tree = clone_tree(Path::new("/sys"), Reach::Recursive)?;
+    // The host's tree must not be written through, whatever its mounts there allow (CVE-2023-25809).
+    let attributes = Attributes { set: mount.attributes.set, clear: 0 };
+    set(&tree, attributes, Reach::Recursive)?;
+    attach(&tree, target)
 }
 
 /// A detached copy of a part of the host's tree.

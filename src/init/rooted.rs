@@ -35,7 +35,7 @@ impl Rooted {
         process: &Process,
         user_namespace: &Namespace,
         container: Option<(&Plan, &Record)>,
-        labels: &Labels,
+        labels: Labels,
         mut shared: Shared<'_>,
     ) -> Fatal {
         let ready = match self.prepare(process, user_namespace, labels, &mut shared) {
@@ -56,7 +56,7 @@ impl Rooted {
         self,
         process: &Process,
         user_namespace: &Namespace,
-        labels: &Labels,
+        labels: Labels,
         shared: &mut Shared<'_>,
     ) -> Result<Ready> {
         match &self.terminal {
