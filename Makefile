@@ -94,6 +94,7 @@ test-deb: deb
 	packaging/test $$(ls -t $(target)/rruntime_*.deb | head -n 1)
 
 fuzz: ## a short run of every fuzz target (FUZZ_SECONDS= each)
+fuzz: build-tools
 	@.ci/packages g++
 	.ci/fuzz $(FUZZ_SECONDS)
 

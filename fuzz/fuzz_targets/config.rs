@@ -1,6 +1,6 @@
 //! config.json → plan: any bytes get a plan or a refusal, and nothing else happens.
 //!
-//! `make fuzz` runs it from fuzz/corpus/config.
+//! `make fuzz` runs it from fuzz/corpus/config; `cargo +nightly fuzz run config` does for longer.
 
 #![no_main]
 

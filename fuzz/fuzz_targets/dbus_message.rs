@@ -1,7 +1,5 @@
 //! What a bus sends: any bytes are a message, the beginning of one, or refused; a message that was taken is
 //! understood in one way.
-//!
-//! `cargo +nightly fuzz run dbus_message fuzz/corpus/dbus_message`
 
 #![no_main]
 

@@ -73,7 +73,8 @@ impl Given {
 
     fn as_config(&self) -> LinuxDeviceCgroup {
         let number = |number: Option<u32>| number.map_or(-1, i64::from);
-        let letters: String = ACCESS.iter().filter(|(bit, _)| self.access & bit != 0).map(|(_, letter)| letter).collect();
+        let letters: String =
+            ACCESS.iter().filter(|(bit, _)| self.access & bit != 0).map(|(_, letter)| letter).collect();
         let mut rule = LinuxDeviceCgroup::default();
         rule.set_allow(self.allow).set_typ(Some(self.kinds));
         rule.set_major(Some(number(self.major))).set_minor(Some(number(self.minor)));
@@ -89,7 +90,10 @@ impl Given {
             _ => kind == Kind::Char,
         };
         let number = |own: Option<u32>, wanted| own.is_none_or(|own| own == wanted);
-        of_kind && number(self.major, major) && number(self.minor, minor) && (self.access == 0 || self.access & bit != 0)
+        of_kind
+            && number(self.major, major)
+            && number(self.minor, minor)
+            && (self.access == 0 || self.access & bit != 0)
     }
 }
 

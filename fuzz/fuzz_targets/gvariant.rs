@@ -3,8 +3,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use rruntime::host::systemd::message::Message;
 use rruntime::host::systemd::gvariant;
+use rruntime::host::systemd::message::Message;
 
 fuzz_target!(|text: &str| {
     match gvariant::parse(text) {

@@ -1,6 +1,4 @@
 //! Seccomp profile → BPF: any profile gets a refusal or a program that the kernel takes.
-//!
-//! `cargo +nightly fuzz run seccomp fuzz/corpus/seccomp tests/data/seccomp`
 
 #![no_main]
 
