@@ -85,12 +85,12 @@ pub struct Error {
 impl Error {
     /// A failure told by one sentence in lower case: `container "x" does not exist`.
     pub fn new(step: impl Into<String>) -> Self {
-        Self { steps: vec![step.into()], ..Self::default() }
+        Self { steps: vec![shortened(step.into())], ..Self::default() }
     }
 
     /// A value of config.json that cannot be taken: its JSON pointer, and what is wrong with it.
     pub fn config(pointer: impl Into<String>, fault: impl Into<String>) -> Self {
-        Self { kind: Kind::Config, pointer: Some(pointer.into()), ..Self::new(fault) }
+        Self { kind: Kind::Config, pointer: Some(shortened(pointer.into())), ..Self::new(fault) }
     }
 
     /// A failed system call as strace would print it (`mkdirat(5, "dev")`) and its errno.
@@ -108,7 +108,7 @@ impl Error {
     /// Says which value of config.json asked for what failed.
     #[must_use]
     pub fn at(mut self, pointer: impl Into<String>) -> Self {
-        self.pointer.get_or_insert(pointer.into());
+        self.pointer.get_or_insert_with(|| shortened(pointer.into()));
         self
     }
 
@@ -122,7 +122,7 @@ impl Error {
     /// Puts the step in front that was under way.
     #[must_use]
     pub fn wrap(mut self, step: impl Into<String>) -> Self {
-        self.steps.insert(0, step.into());
+        self.steps.insert(0, shortened(step.into()));
         self
     }
 
@@ -159,6 +159,17 @@ impl Error {
         let also = std::mem::take(&mut own.also);
         std::iter::once(own).chain(also.iter().flat_map(Error::each)).collect()
     }
+}
+
+/// Texts hold values of config.json, which may have megabytes: one message of init takes some 200 KB, and nobody reads
+/// more than the beginning and the end.
+fn shortened(mut text: String) -> String {
+    const MOST: usize = 6 << 10;
+    if text.len() > MOST {
+        let (head, tail) = (text.floor_char_boundary(MOST / 2), text.ceil_char_boundary(text.len() - MOST / 2));
+        text.replace_range(head..tail, " … ");
+    }
+    text
 }
 
 impl fmt::Display for Error {
@@ -287,6 +298,14 @@ mod tests {
             error.to_string(),
             "/mounts/0: mount /proc: openat2(5, \"proc\"): no such file or directory (make it)"
         );
+    }
+
+    #[test]
+    fn endless_texts_keep_both_ends() {
+        let text = |value: &str| Error::config(format!("/a/{value}"), format!("is {value} now")).to_string();
+        assert_eq!(text("x"), "/a/x: is x now");
+        let told = text(&"é".repeat(1 << 20));
+        assert!(told.len() < 13_000 && told.starts_with("/a/éé") && told.ends_with("éé now"), "{}", told.len());
     }
 
     #[test]

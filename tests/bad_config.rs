@@ -34,6 +34,7 @@ tests![
     numbers_out_of_range,
     strings_with_nul_bytes,
     engine_like_config_runs,
+    error_that_holds_a_megabyte,
 ];
 
 /// A container whose config.json is these bytes.
@@ -320,6 +321,12 @@ fn strings_with_nul_bytes() {
             assert!(output.status.code().is_some());
         }
     }
+}
+
+/// Init sends what is wrong in one message, which has a longest.
+fn error_that_holds_a_megabyte() {
+    let output = Bundle::new().set("/linux/sysctl", json!({"net.ipv4.ip_forward": "1".repeat(1 << 20)})).refused();
+    output.ours_says("write(\"/proc/sys/net/ipv4/ip_forward\", \"111");
 }
 
 /// What an engine asks for beyond this issue is warned about, and does not stop the container.

@@ -241,7 +241,7 @@ fn mount_namespace_by_the_path_of_the_runtimes() {
 fn mount_namespace_that_cannot_be_shared_is_refused() {
     ours_only("the texts are ours");
     sharing_mounts().user_namespace(100_000).refused().ours_says("in the runtime's it may not mount");
-    sharing_mounts().set("/root/path", "/").refused().ours_says("/root/path: is the host's root");
+    sharing_mounts().set("/root/path", "/").refused().ours_says("/root/path: is the host's own root");
     // Of the host's init, whose namespace not even root may look at without CAP_SYS_PTRACE.
     Bundle::new().namespace("mount", Some(&path_of(1, "mnt"))).refused();
 }

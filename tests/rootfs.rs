@@ -23,6 +23,7 @@ tests![
     masked_path_that_is_missing_is_skipped,
     readonly_path_refuses_writes,
     readonly_path_that_is_missing_is_skipped,
+    readonly_path_that_is_the_root,
     paths_of_the_rootfs_can_be_masked_and_read_only,
     sysctl_of_the_network_namespace,
     sysctl_of_the_ipc_namespace,
@@ -114,6 +115,14 @@ fn readonly_path_refuses_writes() {
     let script =
         "echo other > /proc/sys/kernel/hostname; touch /etc/new; grep -cE ' /(etc|proc/sys) ro,' /proc/self/mountinfo";
     assert_eq!(bundle.sh(script).run().stdout.trim(), "2");
+}
+
+/// A mount over the root would not be seen from inside of it.
+fn readonly_path_that_is_the_root() {
+    differs_on(Runtime::Crun, "1.8.1 leaves it writable");
+    let bundle = Bundle::new().push("/linux/readonlyPaths", "/.").sh("touch /new; touch /dev/shm/new && echo other");
+    let output = bundle.run();
+    assert_eq!((output.out(), output.stderr.contains("Read-only")), ("other", true), "{output:?}");
 }
 
 fn readonly_path_that_is_missing_is_skipped() {

@@ -76,13 +76,22 @@ pub fn build(request: &Request, bundle: &Bundle, host: &Host) -> Result<Plan> {
     }
     let root = spec.root().as_ref();
     let rootfs = paths::rootfs(root, &bundle.dir, &mut report);
-    namespaces::shared_mounts(&namespaces, &rootfs, &mut report);
+    let masked_paths = paths::restricted(linux.masked_paths().as_deref(), "/linux/maskedPaths", &mut report);
+    let readonly_paths = paths::restricted(linux.readonly_paths().as_deref(), "/linux/readonlyPaths", &mut report);
+    // What is mounted on a root is not seen from inside of it.
+    if masked_paths.iter().any(|path| paths::is_root(path)) {
+        report.fault("/linux/maskedPaths", "lists the container's root, of which nothing would be left");
+    }
+    let (root_too, readonly_paths): (Vec<_>, Vec<_>) =
+        readonly_paths.into_iter().partition(|path| paths::is_root(path));
+    namespaces::shared_mounts(&namespaces, &mut report);
     let plan = Plan {
         id: request.id.to_string(),
         bundle: bundle.dir.clone(),
         rootfs,
         rootfs_access: match root.and_then(oci::Root::readonly) {
             Some(true) => Access::ReadOnly,
+            _ if !root_too.is_empty() => Access::ReadOnly,
             _ => Access::ReadWrite,
         },
         rootfs_propagation: rootfs_propagation(linux, request.root_change, &mut report),
@@ -98,8 +107,8 @@ pub fn build(request: &Request, bundle: &Bundle, host: &Host) -> Result<Plan> {
             Some(asked) => sysctl::build(asked, &namespaces, &mut report),
             None => Vec::new(),
         },
-        masked_paths: paths::restricted(linux.masked_paths().as_deref(), "/linux/maskedPaths", &mut report),
-        readonly_paths: paths::restricted(linux.readonly_paths().as_deref(), "/linux/readonlyPaths", &mut report),
+        masked_paths,
+        readonly_paths,
         hooks: hooks::build(spec.hooks().as_ref(), &mut report),
         process,
         root_change: request.root_change,
@@ -318,6 +327,33 @@ mod tests {
         // In a namespace of its own it gets what the runtime does not have.
         assert_eq!(plan.process.unwrap().capabilities.unwrap().bounding.count_ones(), 3);
         assert_eq!(plan.warnings, Vec::<String>::new());
+    }
+
+    #[test]
+    fn the_root_is_a_path_like_no_other() {
+        let plan = planned(json!({"linux": {"readonlyPaths": ["/usr", "/usr/.."]}})).unwrap();
+        assert_eq!((plan.rootfs_access, plan.readonly_paths.len()), (Access::ReadOnly, 1));
+        let told = faults(json!({
+            "linux": {"maskedPaths": ["/x", "//"]},
+            "mounts": [
+                {"destination": "/", "type": "tmpfs"},
+                {"destination": "/a/..", "type": "bind", "source": "/usr"},
+                {"destination": "/", "options": ["remount", "bind", "ro"]},
+            ],
+            "process": {"user": {"uid": 0, "gid": 0, "additionalGids": vec![1; 65537]}},
+            "root": {"path": "/"},
+        }));
+        let what = "is the container's root itself; root.path says what that is";
+        assert_eq!(
+            told,
+            [
+                &format!("/mounts/0/destination: {what}"),
+                &format!("/mounts/1/destination: {what}"),
+                "/process/user/additionalGids: has 65537 groups; the kernel takes 65536",
+                "/root/path: is the host's own root; a directory of its own is needed, such as one with it bound in",
+                "/linux/maskedPaths: lists the container's root, of which nothing would be left",
+            ]
+        );
     }
 
     #[test]

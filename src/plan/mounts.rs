@@ -67,7 +67,13 @@ fn mount(listed: &oci::Mount, pointer: String, around: &Surroundings, report: &m
     let destination = destination(listed.destination(), &pointer, report);
     let entry = Entry { listed, options: &options, pointer: &pointer, around };
     let what = entry.what(report);
-    below_proc(&cleaned(&destination), &what, &pointer, report);
+    let cleaned = cleaned(&destination);
+    let listed_one = !listed.destination().as_os_str().is_empty();
+    if listed_one && cleaned == Path::new("/") && !matches!(what, MountWhat::Remount { .. }) {
+        // It would lie over the root without being seen from inside.
+        report.fault(format!("{pointer}/destination"), "is the container's root itself; root.path says what that is");
+    }
+    below_proc(&cleaned, &what, &pointer, report);
     let idmap = entry.idmap(&what, report);
     Mount {
         what,

@@ -18,10 +18,18 @@ pub fn rootfs(root: Option<&Root>, bundle: &Path, report: &mut Report) -> PathBu
         report.fault("/root/path", "is missing or empty; the directory of the root file system is needed");
         return PathBuf::new();
     }
-    canonical(bundle, root.path()).unwrap_or_else(|error| {
+    let rootfs = canonical(bundle, root.path()).unwrap_or_else(|error| {
         report.push(error.kind(Kind::Config).at("/root/path"));
         PathBuf::new()
-    })
+    });
+    if rootfs == Path::new("/") {
+        // pivot_root(2) says EBUSY of it, in every runtime.
+        report.fault(
+            "/root/path",
+            "is the host's own root; a directory of its own is needed, such as one with it bound in",
+        );
+    }
+    rootfs
 }
 
 fn canonical(bundle: &Path, path: &Path) -> Result<PathBuf, Error> {
@@ -58,6 +66,11 @@ pub fn restricted(listed: Option<&[String]>, pointer: &str, report: &mut Report)
     paths
 }
 
+/// Whether a path of the container names its root.
+pub fn is_root(path: &Path) -> bool {
+    path == Path::new("/") || cleaned(path) == Path::new("/")
+}
+
 /// A path of the container from its root on, without `.`, `..` and doubled slashes, as if it had no links.
 pub fn cleaned(path: &Path) -> PathBuf {
     let mut clean = PathBuf::from("/");
@@ -89,7 +102,7 @@ mod tests {
             assert_eq!(root(path), (PathBuf::from("/usr/share"), vec![]), "{path}");
         }
         // A link is followed: the root is what it leads to.
-        assert_eq!(root("/proc/self/root"), (PathBuf::from("/"), vec![]));
+        assert_eq!(root("/proc/self/root/usr"), (PathBuf::from("/usr"), vec![]));
     }
 
     #[test]
@@ -100,6 +113,10 @@ mod tests {
                 "none",
                 "/root/path: stat(\"/usr/none\"): no such file or directory (it is the directory with the image's files, \
                  relative to the bundle, and must exist)",
+            ),
+            (
+                "/proc/self/root",
+                "/root/path: is the host's own root; a directory of its own is needed, such as one with it bound in",
             ),
             ("/dev/null", "/root/path: \"/dev/null\" is no directory; the root file system must be one"),
         ] {

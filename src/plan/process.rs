@@ -12,6 +12,9 @@ use super::{IdMaps, MemoryPolicy, NoNewPrivileges, Process, Security, Terminal, 
 /// The id that stands for none: chown(2) and setresuid(2) take it for "leave as it is".
 const NO_ID: u32 = u32::MAX;
 
+/// linux/limits.h, `NGROUPS_MAX`.
+const MOST_GROUPS: usize = 65536;
+
 /// Where the process will run, as far as it decides what the process may ask for.
 pub struct Surroundings<'a> {
     /// Where the process stands in its document: `/process`, or empty.
@@ -125,6 +128,10 @@ fn cwd(asked: &oci::Process, at: &str, report: &mut Report) -> CString {
 fn user(user: &oci::User, around: &Surroundings, report: &mut Report) {
     let at = around.pointer;
     let additional = user.additional_gids().as_deref().unwrap_or_default();
+    if additional.len() > MOST_GROUPS {
+        let has = format!("has {} groups; the kernel takes {MOST_GROUPS}", additional.len());
+        report.fault(format!("{at}/user/additionalGids"), has);
+    }
     let uids = around.id_maps.map(|maps| &maps.uids[..]);
     let gids = around.id_maps.map(|maps| &maps.gids[..]);
     let mut check = |id: u32, maps: Option<&[super::IdMapping]>, field: &dyn Fn() -> String| {
