@@ -17,6 +17,7 @@ tests![
     proc_and_dev_are_mounted_with_their_options,
     mounts_are_made_in_order,
     option_flags_of_a_tmpfs,
+    read_only_tmpfs_holds_what_is_mounted_and_made_in_it,
     options_that_clear_flags,
     option_defaults_is_not_the_file_systems,
     options_of_access_time,
@@ -156,6 +157,24 @@ fn option_flags_of_a_tmpfs() {
     );
     tmpfs(&["ro"]).sh("touch /mnt/x").run().fails();
     tmpfs(&["noexec"]).sh("cp /bin/busybox /mnt/true; /mnt/true").run().fails();
+}
+
+/// Podman's pods have a read-only /dev, and mount on it; what is made in a tmpfs comes before it is read-only.
+fn read_only_tmpfs_holds_what_is_mounted_and_made_in_it() {
+    let inside = scratch::new_dir("inside");
+    fs::write(inside.join("name"), "inside").unwrap();
+    let bundle = Bundle::new()
+        .edit(|config| {
+            let mounts = config["mounts"].as_array_mut().unwrap();
+            let dev = mounts.iter_mut().find(|mount| mount["destination"] == "/dev").unwrap();
+            dev["options"].as_array_mut().unwrap().push("ro".into());
+        })
+        .mount("/mnt", "tmpfs", "tmpfs", &["ro"])
+        .bind(&inside, "/mnt/below", &[])
+        .sh("cat /mnt/below/name && test -c /dev/null && test -c /dev/ptmx && grep -cE '^[^ ]+ (/mnt|/dev) tmpfs ro[, ]' \
+             /proc/self/mounts; touch /mnt/file || touch /dev/file || touch /mnt/below/file");
+    assert_eq!(bundle.prints(), "inside2");
+    assert!(inside.join("file").exists(), "the mount below is as writable as it was asked for");
 }
 
 fn options_that_clear_flags() {

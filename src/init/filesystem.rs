@@ -42,6 +42,12 @@ impl<'a> Filesystem<'a> {
         self.fstype == c"proc" || self.fstype == c"sysfs"
     }
 
+    /// Whether it is read-only only once all is made. A tmpfs is empty at first: what is copied up into it, the places of
+    /// mounts on it and, in /dev, the devices are made before. Podman gives pods a read-only /dev.
+    pub(super) fn read_only_at_last(&self, attributes: u64) -> bool {
+        self.fstype == c"tmpfs" && attributes & sys_mount::RDONLY != 0
+    }
+
     /// The permission bits for the root of a tmpfs that names none: those of the directory that it covers.
     pub(super) fn mode_of(&self, target: &OwnedFd) -> Result<Option<u32>> {
         let named = self.data.split(',').any(|option| option.starts_with("mode="));
@@ -74,9 +80,10 @@ impl<'a> Filesystem<'a> {
 
     /// Likewise, with options in place of its own.
     pub(super) fn detached_with(&self, attributes: u64, data: &str) -> Result<OwnedFd> {
-        let (attributes, flags) = match self.copy_up {
-            CopyUp::No => (attributes, self.flags),
-            CopyUp::Yes => (attributes & !sys_mount::RDONLY, self.flags & !libc::MS_RDONLY),
+        let (attributes, flags) = if self.read_only_at_last(attributes) {
+            (attributes & !sys_mount::RDONLY, self.flags & !libc::MS_RDONLY)
+        } else {
+            (attributes, self.flags)
         };
         let context = rustix::mount::fsopen(self.fstype, FsOpenFlags::FSOPEN_CLOEXEC)
             .wrap_with(|| format!("fsopen({:?})", self.fstype))

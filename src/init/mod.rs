@@ -281,6 +281,7 @@ impl Joined {
             network_namespace: &plan.namespaces.network,
             label: plan.mount_label.as_deref(),
             sources,
+            read_only_at_last: Vec::new(),
         };
         for (index, mount) in plan.mounts.iter().enumerate() {
             mounting.make(index, mount)?;
@@ -289,6 +290,7 @@ impl Joined {
         if let Some(process) = &plan.process {
             make_cwd(process, &root)?;
         }
+        mounting.finish().wrap("make a tmpfs read-only")?;
         if !plan.hooks.prestart.is_empty() || !plan.hooks.create_runtime.is_empty() {
             shared.channel.send(&Report::Prepared)?;
             match shared.channel.receive::<Order>()? {

@@ -38,6 +38,8 @@ pub(super) struct Mounting<'a> {
     pub(super) label: Option<&'a str>,
     /// What the runtime opened or made, since init may not: detached trees, by the mount's place in the plan.
     pub(super) sources: &'a mut Vec<Option<OwnedFd>>,
+    /// New mounts that are to be read-only once nothing has to be made in them any more.
+    pub(super) read_only_at_last: Vec<OwnedFd>,
 }
 
 impl Mounting<'_> {
@@ -84,6 +86,7 @@ impl Mounting<'_> {
         let is_plain = source.is_none()
             && label.is_none()
             && what.copy_up == CopyUp::No
+            && !what.read_only_at_last(mount.attributes.set)
             && propagation.is_empty()
             && mount.recursive.is_empty();
         let made = match (source, is_plain) {
@@ -102,16 +105,22 @@ impl Mounting<'_> {
         }
         if what.copy_up == CopyUp::Yes {
             copy_up::copy(&target, &tree).wrap("tmpcopyup")?;
-            let late = Attributes { set: mount.attributes.set & sys_mount::RDONLY, clear: 0 };
-            if !late.is_empty() {
-                set(&tree, late, Reach::Single)?;
-            }
         }
         if !mount.recursive.is_empty() {
             set(&tree, mount.recursive, Reach::Recursive)?;
         }
         attach(&tree, &target)?;
-        propagation.into_iter().try_for_each(|propagation| propagate(&tree, propagation))
+        propagation.into_iter().try_for_each(|propagation| propagate(&tree, propagation))?;
+        if what.read_only_at_last(mount.attributes.set) {
+            self.read_only_at_last.push(tree);
+        }
+        Ok(())
+    }
+
+    /// Ends the making of mounts and of what lies on them.
+    pub(super) fn finish(self) -> Result<()> {
+        let read_only = Attributes { set: sys_mount::RDONLY, clear: 0 };
+        self.read_only_at_last.iter().try_for_each(|mounted| set(mounted, read_only, Reach::Single))
     }
 
     /// A new mount is private unless the mount that it is made on is shared (mount_namespaces(7)): then asking for
