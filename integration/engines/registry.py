@@ -26,9 +26,6 @@ class Scenario:
     def __init__(self, function, name, engines):
         self.function, self.name, self.engines = function, name, engines
 
-    def fits(self, engine):
-        return engine.kind in self.engines
-
 
 def scenario(name, *engines):
     """Registers a scenario for these kinds of engine: podman, docker, containerd, cri, buildah."""
