@@ -26,11 +26,13 @@ pub fn mkdir(root: &Path, path: &str) {
     }
 }
 
-/// Mounts a tmpfs on a path that has been checked.
+/// Mounts a tmpfs on a path that has been checked, and unmounts it again where that path still leads to it: what is
+/// mounted elsewhere stays.
 pub fn mount_tmpfs(root: &Path, path: &str) {
-    if let Some(at) = checked(root, path) {
+    let Some(at) = checked(root, path) else { return };
+    if mount(Some("naive"), &at, Some("tmpfs"), MsFlags::empty(), None::<&str>).is_ok() {
         // In a race it may fail.
-        let _ = mount(Some("naive"), &at, Some("tmpfs"), MsFlags::empty(), None::<&str>);
+        let _ = umount2(&at, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW);
     }
 }
 
