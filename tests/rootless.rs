@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::harness::bundle::chown_all;
 use crate::harness::runtime::{self, Runtime};
 use crate::harness::view::{Mounted, View};
-use crate::harness::{Bundle, Call, Output, differs_on, launch, needs, ours_only, scratch, wait_until};
+use crate::harness::{Bundle, Call, Output, differs_on, launch, leftovers, needs, ours_only, scratch, wait_until};
 use crate::mounts::row;
 use crate::tests;
 
@@ -18,7 +18,7 @@ tests![
     rootless_whole_life,
     rootless_exec,
     rootless_maps_are_as_asked,
-    rootless_setgroups_is_denied,
+    cve_2014_8989_rootless_setgroups_is_denied,
     rootless_with_subordinate_ids,
     rootless_with_subordinate_ids_that_are_not_ours,
     rootless_additional_groups_without_maps_are_refused,
@@ -46,6 +46,8 @@ struct User {
     runtime: PathBuf,
     root: PathBuf,
     home: PathBuf,
+    /// Its supplementary groups.
+    groups: Vec<u32>,
 }
 
 impl User {
@@ -59,13 +61,14 @@ impl User {
         fs::set_permissions(&runtime, fs::Permissions::from_mode(0o755)).unwrap();
         chown(&home, Some(USER), Some(USER)).unwrap();
         chown(&root, Some(USER), Some(USER)).unwrap();
-        Self { runtime, root, home }
+        Self { runtime, root, home, groups: Vec::new() }
     }
 
     /// Any command as this user.
     fn does(&self, program: impl AsRef<std::ffi::OsStr>) -> Call {
+        let groups: String = self.groups.iter().map(|group| format!(",{group}")).collect();
         Call::new(program)
-            .through(launch::prefix(&[&format!("user={USER}")]))
+            .through(launch::prefix(&[&format!("user={USER}{groups}")]))
             .bare_env()
             .env("XDG_RUNTIME_DIR", &self.home)
             .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
@@ -176,8 +179,28 @@ fn rootless_maps_are_as_asked() {
     assert_eq!(words, ["0", &user, "1", "0", &user, "1"]);
 }
 
-fn rootless_setgroups_is_denied() {
-    assert_eq!(User::new().prints(&bundle().sh("cat /proc/self/setgroups")), "deny");
+/// A file that all may read but a group: who can leave that group can read it.
+fn cve_2014_8989_rootless_setgroups_is_denied() {
+    const GROUP: u32 = 4242;
+    let user = User { groups: vec![GROUP], ..User::new() };
+    let bundle = bundle().probe(["groups", "/file"]);
+    let file = bundle.rootfs("file");
+    fs::write(&file, "what the group must not know").unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o604)).unwrap();
+    chown(&file, Some(0), Some(GROUP)).unwrap();
+    let look = |call: Call| call.arg("--probe").arg("groups").arg(&file).ok().out().to_owned();
+    assert_eq!(look(user.does(scratch::shared("probe"))), "EPERM: Operation not permitted\npermission denied");
+    // It works for who may call setgroups(2).
+    let (id, group) = (USER.to_string(), GROUP.to_string());
+    let able = ["setpriv", "--reuid", &id, "--regid", &id, "--groups", &group, "--inh-caps=+setgid"];
+    let bites = Call::new(scratch::shared("probe")).through(able.iter().chain(&["--ambient-caps=+setgid"]));
+    assert_eq!(look(bites), "left\nwhat the group must not know");
+    let all = json!(["CAP_SETGID"]);
+    let bundle = ["bounding", "permitted", "effective", "ambient", "inheritable"]
+        .iter()
+        .fold(bundle, |bundle, set| bundle.set(&format!("/process/capabilities/{set}"), all.clone()));
+    assert_eq!(user.prints(&bundle), "EPERM: Operation not permitted\npermission denied");
+    assert_eq!(user.prints(&bundle.sh("cat /proc/self/setgroups")), "deny");
 }
 
 /// Lets newuidmap and newgidmap know our user, in this test's own mount namespace.
@@ -399,13 +422,20 @@ fn contract_12_root_of_a_user_namespace_is_rootless() {
 /// The host's cgroups as seen from a rootless container are read-only or masked, with and without a cgroup namespace.
 fn cve_2023_25809_cgroups_are_not_writable() {
     let user = User::new();
+    // One that belongs to the user, as systemd delegates them.
+    let owned = OfTheUser::new();
+    // It works for who sees the host's cgroups as they are: root of a user namespace makes some there.
+    let evil = owned.0.join("evil");
+    user.does("unshare").args(["--user", "--map-root-user", "--mount", "mkdir"]).arg(&evil).ok();
+    fs::remove_dir(&evil).unwrap();
     for with_namespace in ["cgroup", "none"] {
         let bundle =
             bundle().mount("/sys/fs/cgroup", "cgroup", "cgroup", &["nosuid", "noexec", "nodev", "relatime", "ro"]);
         let bundle = if with_namespace == "none" { bundle.without_namespace("cgroup") } else { bundle };
         let script =
             "for d in /sys/fs/cgroup /sys/fs/cgroup/*; do mkdir $d/evil 2>/dev/null && echo made $d; done; echo end";
-        let output = user.run(&bundle.sh(script)).run();
+        let script = format!("{}; {script}", owned.attack());
+        let output = user.run(&bundle.sh(&script)).run();
         if output.status.success() {
             assert_eq!(output.out(), "end");
         } else {
@@ -413,12 +443,45 @@ fn cve_2023_25809_cgroups_are_not_writable() {
         }
     }
     // /sys of the host, which is what is shown where a new sysfs cannot be had (no network namespace).
-    let bundle = bundle()
-        .without_namespace("network")
-        .without_mount("/sys")
-        .mount("/sys", "none", "/sys", &["rbind", "nosuid", "noexec", "nodev", "ro"])
-        .sh("mkdir /sys/fs/cgroup/evil /sys/fs/cgroup/*/evil 2>/dev/null; find /sys/fs/cgroup -name evil 2>/dev/null; echo end");
-    assert_eq!(user.prints(&bundle), "end");
+    let options = ["nosuid", "noexec", "nodev", "ro"];
+    let look = format!("{}; find /sys/fs/cgroup -name evil; echo end", owned.attack());
+    let host_sys = || bundle().without_namespace("network").without_mount("/sys").sh(&look);
+    let bound = || host_sys().mount("/sys", "none", "/sys", &[&["rbind"], &options[..]].concat());
+    // It works as the configuration was before: read-only is only the topmost mount of what is bound (mount(8)).
+    assert!(user.prints(&bound()).contains("/evil"));
+    fs::remove_dir(&evil).unwrap();
+    let covered = || bound().mount("/sys/fs/cgroup", "cgroup", "cgroup", &["nosuid", "noexec", "nodev", "ro"]);
+    for bundle in
+        [covered(), covered().without_namespace("cgroup"), host_sys().mount("/sys", "sysfs", "sysfs", &options)]
+    {
+        assert_eq!(user.prints(&bundle), "end");
+        assert!(!evil.exists());
+    }
+}
+
+/// A cgroup of the user's, removed when it is dropped.
+struct OfTheUser(PathBuf);
+
+impl OfTheUser {
+    fn new() -> Self {
+        let path = leftovers::hierarchies()[0].join(scratch::unique());
+        fs::create_dir(&path).unwrap();
+        chown(&path, Some(USER), Some(USER)).unwrap();
+        Self(path)
+    }
+
+    /// Makes a cgroup in it, wherever it is seen in a container.
+    fn attack(&self) -> String {
+        let name = self.0.file_name().unwrap().to_string_lossy();
+        format!("find /sys/fs/cgroup -name {name} -exec mkdir {{}}/evil ';' 2>/dev/null")
+    }
+}
+
+impl Drop for OfTheUser {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir(self.0.join("evil")); // there if the test fails
+        let _ = fs::remove_dir(&self.0); // what stays is found as left behind
+    }
 }
 
 /// Root in a user namespace, as in a rootless engine's: euid 0, and yet rootless.
