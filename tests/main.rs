@@ -65,6 +65,7 @@ const ALL: &[&[harness::runner::Test]] = &[
     rootless::TESTS,
     scopes::TESTS,
     seccomp::TESTS,
+    security::TESTS,
     security::devices::TESTS,
     security::directories::TESTS,
     security::identity::TESTS,

@@ -21,6 +21,9 @@ use std::path::{Path, PathBuf};
 use nix::sys::stat::{Mode, SFlag, mknod};
 
 use crate::harness::{Bundle, Call, scratch};
+use crate::tests;
+
+tests![each_attack_is_in_the_table];
 
 /// A directory of the host that nobody but root gets to by its path, with a secret in it.
 fn host_dir() -> PathBuf {
@@ -52,4 +55,17 @@ fn names(dir: &Path) -> Vec<String> {
 fn null_device(path: &Path) {
     let mode = Mode::from_bits_truncate(0o666);
     mknod(path, SFlag::S_IFCHR, mode, nix::sys::stat::makedev(1, 3)).unwrap();
+}
+
+/// docs/SECURITY.md names each test of an attack, and no other.
+fn each_attack_is_in_the_table() {
+    let text = include_str!("../../docs/SECURITY.md");
+    let named: Vec<&str> = text.split('`').filter(|word| word.contains("::") && !word.contains(' ')).collect();
+    let all = || crate::ALL.iter().flat_map(|tests| tests.iter());
+    let names: Vec<String> = all().map(|test| format!("{}::{}", test.0.rsplit("::").next().unwrap(), test.1)).collect();
+    let unknown: Vec<_> = named.iter().filter(|word| !names.iter().any(|name| name == *word)).collect();
+    assert!(unknown.is_empty() && !named.is_empty(), "no such test: {unknown:?}");
+    let attacks = names.iter().filter(|name| name.contains("::cve_"));
+    let missing: Vec<_> = attacks.filter(|name| !named.contains(&name.as_str())).collect();
+    assert!(missing.is_empty(), "not in docs/SECURITY.md: {missing:?}");
 }
