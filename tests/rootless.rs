@@ -451,12 +451,14 @@ fn cve_2023_25809_cgroups_are_not_writable() {
     assert!(user.prints(&bound()).contains("/evil"));
     fs::remove_dir(&evil).unwrap();
     let covered = || bound().mount("/sys/fs/cgroup", "cgroup", "cgroup", &["nosuid", "noexec", "nodev", "ro"]);
-    for bundle in
-        [covered(), covered().without_namespace("cgroup"), host_sys().mount("/sys", "sysfs", "sysfs", &options)]
-    {
+    let stopped = |bundle: Bundle| {
         assert_eq!(user.prints(&bundle), "end");
         assert!(!evil.exists());
-    }
+    };
+    stopped(covered());
+    stopped(covered().without_namespace("cgroup"));
+    differs_on(Runtime::Runc, "1.1.5 shows no sysfs of the host in place of a new one");
+    stopped(host_sys().mount("/sys", "sysfs", "sysfs", &options));
 }
 
 /// A cgroup of the user's, removed when it is dropped.
