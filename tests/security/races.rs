@@ -51,6 +51,12 @@ fn bites([one, other]: [PathBuf; 2], work: impl Fn(), mut bitten: impl FnMut() -
     assert!(bitten, "the attack does not bite");
 }
 
+/// A mount that is outside goes with the host's root file system: a container that runs has it inside.
+#[track_caller]
+fn has_volume(output: &Output) {
+    assert!(!output.stdout.contains("mqueue") || output.stdout.contains(" tmpfs volume "), "{}", output.stdout);
+}
+
 /// Makes containers until the names have changed places often enough. They may fail; `check` says what may not be.
 /// Gives how many ran.
 #[track_caller]
@@ -101,8 +107,12 @@ fn cve_2021_30465_the_swap_of_the_last_part_stays_inside() {
     let plain = race(&victim);
     let mount = || naive::mount_tmpfs(&plain.rootfs(""), "race/target");
     bites(pair(&plain), mount, || naive::unmount_all().contains(&victim));
-    let bundle = || race(&victim).mount("/race/target", "tmpfs", "tmpfs", &[]).sh("touch /race/target/written");
-    attacked(bundle, pair, |_| assert_eq!(names(&victim), [""; 0]));
+    let script = "cat /proc/self/mountinfo; touch /race/target/written";
+    let bundle = || race(&victim).mount("/race/target", "tmpfs", "volume", &[]).sh(script);
+    attacked(bundle, pair, |output| {
+        assert_eq!(names(&victim), [""; 0]);
+        has_volume(output);
+    });
 }
 
 /// The link leads to the container's own /proc, over which a volume would come to be.
@@ -113,6 +123,7 @@ fn cve_2021_30465_the_swap_with_a_link_to_proc_covers_no_proc() {
     bites(pair(&plain), mount, || naive::unmount_all().contains(&covered));
     let bundle = || race("/proc").mount("/race/target", "tmpfs", "volume", &[]).args(["cat", "/proc/self/mountinfo"]);
     attacked(bundle, pair, |output| {
+        has_volume(output);
         if output.status.success() {
             let on_proc: Vec<_> = rows(&output.stdout).into_iter().filter(|row| row.at == "/proc").collect();
             assert!(on_proc.iter().all(|row| row.kind == "proc") && !on_proc.is_empty(), "{}", output.stdout);
@@ -151,9 +162,10 @@ fn cve_2024_45310_the_swap_of_a_file_changes_nothing_outside() {
     bites(pair(&plain), write, || fs::read_to_string(&file).unwrap() == "bitten");
     fs::write(&file, "the host's").unwrap();
     for leads_to in [&file, &victim.join("made")] {
-        let bundle = || bundle(leads_to).bind("/etc/passwd", "/race/target", &[]).sh("echo written > /race/target");
-        let bundle = || bundle().set("/mounts/6/options", json!(["bind", "ro"]));
-        attacked(bundle, pair, |_| {
+        let script = "cat /proc/self/mountinfo; echo written > /race/target";
+        let bundle = || bundle(leads_to).bind("/etc/passwd", "/race/target", &["ro"]).sh(script);
+        attacked(bundle, pair, |output| {
+            assert!(!output.status.success() || output.stdout.contains(" /etc/passwd /"), "{}", output.stdout);
             assert_eq!(names(&victim), ["file"]);
             assert_eq!(fs::read_to_string(&file).unwrap(), "the host's");
         });
@@ -209,12 +221,15 @@ fn cve_2024_45310_links_out_of_the_root_make_nothing_outside() {
 /// Masked and read-only paths are mounted on, or on themselves: below a directory that is swapped.
 fn cve_2025_31133_the_swap_of_a_masked_path_stays_inside() {
     let victim = scratch::new_dir("victim");
-    fs::create_dir(victim.join("inner")).unwrap();
+    ["inner", "masked"].iter().for_each(|name| fs::create_dir(victim.join(name)).unwrap());
     let plain = race(&victim).directory("race/target/inner");
     let mount = || naive::mount_tmpfs(&plain.rootfs(""), "race/target/inner");
     bites(pair(&plain), mount, || naive::unmount_all().contains(&victim.join("inner")));
     let bundle = || {
-        let bundle = race(&victim).directory("race/target/inner").directory("race/target/masked");
+        // The link leads to a directory of that name inside, too, so that there is something to mask either way.
+        let inside = victim.to_str().unwrap();
+        let bundle = race(&victim).directory(&format!("{inside}/inner")).directory(&format!("{inside}/masked"));
+        let bundle = bundle.directory("race/target/inner").directory("race/target/masked");
         let bundle = bundle.set("/linux/readonlyPaths", json!(["/race/target/inner"]));
         bundle.set("/linux/maskedPaths", json!(["/race/target/masked"])).args(["cat", "/proc/self/mountinfo"])
     };
@@ -222,7 +237,12 @@ fn cve_2025_31133_the_swap_of_a_masked_path_stays_inside() {
         // What is bound, which is the fourth word of a row, is never the host's.
         let bound = output.stdout.lines().filter_map(|row| row.split(' ').nth(3));
         assert!(!bound.into_iter().any(|root| root.starts_with(victim.to_str().unwrap())), "{}", output.stdout);
-        assert_eq!(names(&victim), ["inner"]);
+        assert_eq!(names(&victim), ["inner", "masked"]);
+        if output.status.success() {
+            let rows = rows(&output.stdout);
+            let mounted = |name: &str| rows.iter().any(|row| row.at.ends_with(name) && row.flags[0] == "ro");
+            assert!(mounted("/inner") && mounted("/masked"), "{}", output.stdout);
+        }
     });
 }
 

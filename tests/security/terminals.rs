@@ -36,7 +36,7 @@ fn shown(container: &Container) -> (Output, String) {
 
 fn cve_2025_52565_console_that_is_a_link() {
     let bundle = || {
-        let bundle = with_devpts(image_terminal()).file("victim", "victim").link("dev/console", "/victim");
+        let bundle = with_devpts(image_terminal()).file("victim", "victim").link("dev/console", "../victim");
         bundle.sh("grep -c ' /victim ' /proc/self/mountinfo; echo end")
     };
     let (output, bites) = shown(&Container::on(peer::runc(), bundle()));
