@@ -50,6 +50,7 @@ tests![
     tmpfs_copies_up,
     tmpfs_copyup_keeps_owners_modes_and_links,
     tmpfs_copyup_read_only,
+    tmpfs_recursively_read_only_takes_the_mounts_below_it,
     options_of_a_file_system_that_takes_more_than_one_call,
     propagation_of_a_file_system_in_a_shared_root,
     mqueue_and_shm_are_there,
@@ -423,6 +424,18 @@ fn tmpfs_copyup_read_only() {
     assert!(printed.starts_with("onerefused\n"), "{printed}");
     row(&printed, "/data").has(&["ro", "nosuid"]);
     assert!(row(&printed, "/data").data.iter().any(|option| option == "mode=711"), "{printed}");
+}
+
+fn tmpfs_recursively_read_only_takes_the_mounts_below_it() {
+    differs_on(Runtime::Runc, "1.1.5 sets recursive options of bind mounts alone");
+    differs_on(Runtime::Crun, "1.8.1 makes it read-only at once");
+    let file = scratch::path("file");
+    fs::write(&file, "bound").unwrap();
+    let bundle = tmpfs(&["rro", "nosuid"]).bind(&file, "/mnt/sub/file", &[]);
+    let script = "cat /mnt/sub/file; touch /mnt/x 2>/dev/null || echo refused; grep ' /mnt ' /proc/self/mountinfo";
+    let printed = bundle.sh(script).prints();
+    assert!(printed.starts_with("boundrefused\n"), "{printed}");
+    row(&printed, "/mnt").has(&["ro", "nosuid"]);
 }
 
 /// What mount(2) takes as one text is cut into single options, where the mount is made detached.

@@ -23,14 +23,14 @@ const LINKS: [(&str, &str); 5] = [
 ];
 
 /// Makes the nodes and the links. `dev` is the container's /dev.
-pub(super) fn fill(root: &Root, dev: &OwnedFd, devices: &[Device], user_namespace: &Namespace) -> Result<()> {
+pub(super) fn fill(root: &Root, dev: &Root, devices: &[Device], user_namespace: &Namespace) -> Result<()> {
     for device in devices {
         one(root, dev, device, user_namespace)
             .wrap_with(|| format!("make the device {}", device.path.display()))
             .map_err(|e| if device.pointer.is_empty() { e } else { e.at(device.pointer.clone()) })?;
     }
     for (name, target) in LINKS {
-        match rustix::fs::symlinkat(target, dev, name) {
+        match rustix::fs::symlinkat(target, dev.as_fd(), name) {
             Ok(()) | Err(Errno::EXIST) => {}
             Err(errno) => return Err(Error::sys(format!("symlinkat({target:?}, \"/dev/{name}\")"), errno)),
         }
@@ -38,14 +38,18 @@ pub(super) fn fill(root: &Root, dev: &OwnedFd, devices: &[Device], user_namespac
     Ok(())
 }
 
-fn one(root: &Root, dev: &OwnedFd, device: &Device, user_namespace: &Namespace) -> Result<()> {
+fn one(root: &Root, dev: &Root, device: &Device, user_namespace: &Namespace) -> Result<()> {
     let name = device.path.file_name().ok_or_else(|| Error::new("the path has no file name"))?;
     let parent = device.path.parent().unwrap_or(Path::new("/"));
     let elsewhere;
-    let directory = if parent == Path::new("/dev") {
-        dev.as_fd()
+    let (from, below) = match parent.strip_prefix("/dev") {
+        Ok(below) => (dev, below),
+        Err(_) => (root, parent),
+    };
+    let directory = if below.as_os_str().is_empty() {
+        from.as_fd()
     } else {
-        elsewhere = root.resolve_or_make(parent, TargetKind::Directory, Links::Refused)?;
+        elsewhere = from.resolve_or_make(&Path::new("/").join(below), TargetKind::Directory, Links::Refused)?;
         elsewhere.as_fd()
     };
     let kind = match device.kind {

@@ -282,11 +282,12 @@ impl Joined {
             label: plan.mount_label.as_deref(),
             sources,
             read_only_at_last: Vec::new(),
+            dev: None,
         };
         for (index, mount) in plan.mounts.iter().enumerate() {
             mounting.make(index, mount)?;
         }
-        let terminal = fill_dev(plan, &root)?;
+        let terminal = fill_dev(plan, &root, mounting.dev.take())?;
         if let Some(process) = &plan.process {
             make_cwd(process, &root)?;
         }
@@ -312,20 +313,22 @@ impl Joined {
     }
 }
 
-/// Nodes, links, and the terminal, in the container's real /dev.
-fn fill_dev(plan: &Plan, root: &Root) -> Result<Option<Pty>> {
+/// Nodes, links, and the terminal, in the container's real /dev: what is mounted there, or the image's directory.
+fn fill_dev(plan: &Plan, root: &Root, mounted: Option<OwnedFd>) -> Result<Option<Pty>> {
     let wanted = plan.process.as_ref().map_or(Terminal::None, |process| process.terminal);
-    let dev = match (&plan.dev, wanted) {
-        (Dev::Untouched, Terminal::None) => return Ok(None),
+    let dev = match (&plan.dev, wanted, mounted) {
+        (Dev::Untouched, Terminal::None, _) => return Ok(None),
+        (_, _, Some(mounted)) => mounted,
         _ => root.resolve_or_make(Path::new("/dev"), crate::plan::TargetKind::Directory, Links::Refused)?,
     };
+    let dev = Root::of(dev);
     if let Dev::Fill(devices) = &plan.dev {
         devices::fill(root, &dev, devices, &plan.namespaces.user)?;
     }
     let (Terminal::Pty { size }, Some(process)) = (wanted, &plan.process) else { return Ok(None) };
     let pty = Pty::open(root.as_fd(), size)?;
     pty.label(&process.security)?;
-    pty.bind_console(&dev)?;
+    pty.bind_console(dev.as_fd())?;
     Ok(Some(pty))
 }
 

@@ -20,6 +20,7 @@ use super::filesystem::{Filesystem, mount_on, ms_flags};
 use super::labels::label_mounted;
 use super::root::{Links, Root};
 use crate::error::{Error, Result, Wrap};
+use crate::plan::paths::cleaned;
 use crate::plan::{
     Attributes, CgroupV1Mount, CopyUp, Mount, MountWhat, Namespace, Propagation, PropagationKind, Reach,
     SuperblockOptions, TargetKind,
@@ -40,11 +41,18 @@ pub(super) struct Mounting<'a> {
     pub(super) sources: &'a mut Vec<Option<OwnedFd>>,
     /// New mounts that are to be read-only once nothing has to be made in them any more.
     pub(super) read_only_at_last: Vec<OwnedFd>,
+    /// The mount on /dev, so that nodes are made in that one and not in what has this name by then.
+    pub(super) dev: Option<OwnedFd>,
 }
 
 impl Mounting<'_> {
     /// Makes the mount at this place in the plan.
     pub(super) fn make(&mut self, index: usize, mount: &Mount) -> Result<()> {
+        let is_remount = matches!(mount.what, MountWhat::Remount { .. });
+        if !is_remount && Path::new("/dev").starts_with(cleaned(&mount.destination)) {
+            // It comes to lie over the one that was there.
+            self.dev = None;
+        }
         let made = match &mount.what {
             MountWhat::Bind { source, reach, target } => self.bind(index, mount, source, *reach, *target),
             MountWhat::Filesystem { .. } => {
@@ -75,18 +83,25 @@ impl Mounting<'_> {
     }
 
     fn filesystem(&mut self, index: usize, mount: &Mount, what: &Filesystem<'_>) -> Result<()> {
-        let links = if what.is_kernel_tree() { Links::Refused } else { Links::Followed };
+        let is_dev = cleaned(&mount.destination) == Path::new("/dev");
+        let links = if what.is_kernel_tree() || is_dev { Links::Refused } else { Links::Followed };
         let target = self.root.resolve_or_make(&mount.destination, TargetKind::Directory, links)?;
         let cover = if what.fstype == c"proc" { Cover::Procfs } else { Cover::Other };
         refuse_over_procfs(&target, &mount.destination, cover)?;
         let mode = what.mode_of(&target)?;
         let label = self.label.filter(|_| what.fstype == c"mqueue");
         let propagation = self.needed_propagation(mount);
+        let mut recursive = mount.recursive;
+        let read_only_at_last = what.read_only_at_last(mount.attributes.set | recursive.set);
+        if read_only_at_last {
+            recursive.set &= !sys_mount::RDONLY;
+        }
         let source = self.sources.get_mut(index).and_then(Option::take);
         let is_plain = source.is_none()
             && label.is_none()
             && what.copy_up == CopyUp::No
-            && !what.read_only_at_last(mount.attributes.set)
+            && !read_only_at_last
+            && !is_dev
             && propagation.is_empty()
             && mount.recursive.is_empty();
         let made = match (source, is_plain) {
@@ -106,13 +121,18 @@ impl Mounting<'_> {
         if what.copy_up == CopyUp::Yes {
             copy_up::copy(&target, &tree).wrap("tmpcopyup")?;
         }
-        if !mount.recursive.is_empty() {
-            set(&tree, mount.recursive, Reach::Recursive)?;
+        if !recursive.is_empty() {
+            set(&tree, recursive, Reach::Recursive)?;
         }
         attach(&tree, &target)?;
         propagation.into_iter().try_for_each(|propagation| propagate(&tree, propagation))?;
-        if what.read_only_at_last(mount.attributes.set) {
-            self.read_only_at_last.push(tree);
+        if is_dev && read_only_at_last {
+            self.read_only_at_last.push(tree.try_clone().wrap("fcntl(F_DUPFD_CLOEXEC)")?);
+        }
+        match (is_dev, read_only_at_last) {
+            (true, _) => self.dev = Some(tree),
+            (false, true) => self.read_only_at_last.push(tree),
+            (false, false) => {}
         }
         Ok(())
     }

@@ -67,7 +67,7 @@ impl Pty {
     }
 
     /// Shows the slave as /dev/console. `dev` is the container's real /dev.
-    pub(super) fn bind_console(&self, dev: &OwnedFd) -> Result<()> {
+    pub(super) fn bind_console(&self, dev: BorrowedFd<'_>) -> Result<()> {
         let step = "make /dev/console";
         let flags = OFlags::CREATE | OFlags::NOFOLLOW | OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
         // Opened O_PATH where it is there: opening a console device has effects of its own.

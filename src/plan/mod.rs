@@ -23,7 +23,7 @@ pub mod mount_options;
 mod mounts;
 mod namespaces;
 pub mod net_devices;
-mod paths;
+pub(crate) mod paths;
 mod process;
 mod report;
 pub(crate) mod resources;

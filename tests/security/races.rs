@@ -25,6 +25,7 @@ tests![
     cve_2024_45310_links_out_of_the_root_make_nothing_outside,
     cve_2025_31133_the_swap_of_a_masked_path_stays_inside,
     cve_2026_41579_the_swap_of_dev_makes_nothing_outside,
+    cve_2026_41579_the_swap_of_dev_makes_nothing_in_a_volume,
     cve_2026_47766_the_swap_of_a_directory_of_devices_makes_nothing_outside,
     cve_2026_88265_null_that_is_swapped,
 ];
@@ -257,6 +258,24 @@ fn cve_2026_41579_the_swap_of_dev_makes_nothing_outside() {
     bites(pair(&plain), || naive::write(&plain.rootfs(""), "dev/made", ""), || !names(&victim).is_empty());
     fs::remove_file(victim.join("made")).unwrap();
     attacked(bundle, pair, |_| assert_eq!(names(&victim), [""; 0]));
+}
+
+/// /dev is swapped with the directory that a volume is mounted on, and mounts move with their directories: nodes are made
+/// in what was mounted on /dev, and not in what has that name when they are made.
+fn cve_2026_41579_the_swap_of_dev_makes_nothing_in_a_volume() {
+    let volume = scratch::new_dir("volume");
+    let bundle = || {
+        let bundle = Bundle::new().without_mount("/dev/pts").without_mount("/dev/shm").without_mount("/dev/mqueue");
+        bundle.directory("data").bind(&volume, "/data", &[])
+    };
+    let pair = |bundle: &Bundle| [bundle.rootfs("dev"), bundle.rootfs("data")];
+    let plain = bundle().file("data/of-the-volume", "");
+    let made_in_volume =
+        || pair(&plain).iter().any(|dir| dir.join("of-the-volume").exists() && dir.join("made").exists());
+    bites(pair(&plain), || naive::write(&plain.rootfs(""), "dev/made", ""), made_in_volume);
+    differs_on(Runtime::Crun, "1.8.1 is open to it");
+    let ran = attacked(bundle, pair, |_| assert_eq!(names(&volume), [""; 0]));
+    assert!(ran > 0, "no container got as far as to be attacked");
 }
 
 fn cve_2026_47766_the_swap_of_a_directory_of_devices_makes_nothing_outside() {
