@@ -98,9 +98,9 @@ fuzz: build-tools
 	@.ci/packages g++
 	.ci/fuzz $(FUZZ_SECONDS)
 
-test-vm: ## tests in a virtual machine with systemd and cgroup v2
+test-vm: ## tests in virtual machines: systemd with cgroup v2, v1 and both, AppArmor, SELinux (MACHINES= some of them)
 test-vm: all
-	integration/vm/run --tests
+	integration/vm/suite $(MACHINES)
 
 test-engines: ## the scenarios beneath Debian 12's engines, and the newest Debian's, as root
 test-engines: all
