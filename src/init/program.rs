@@ -56,7 +56,7 @@ pub(super) fn find(process: &Process) -> Result<CString> {
 }
 
 /// What to do about a file that the user may not execute.
-const NOT_EXECUTABLE: &str = "process.user must be allowed to execute the file and to search the directories above it";
+const NOT_EXECUTABLE: &str = "process.user must be allowed to execute the file and to search the directories above it, on a mount without noexec";
 
 /// Whether a file could be executed: a directory gives EISDIR, one without the permission EACCES.
 fn executable(path: &CStr) -> Result<(), Errno> {

@@ -55,7 +55,7 @@ fn c_strings(strings: impl Iterator<Item = OsString>) -> Vec<CString> {
 
 /// True on a read-only mount, our own detached one or the host's, and for a copy that is sealed against writing.
 fn is_sealed() -> Result<bool> {
-    let mount = rustix::fs::statvfs(EXE).wrap("statfs(\"/proc/self/exe\")")?;
+    let mount = rustix::fs::statvfs(EXE).wrap("statfs(\"/proc/self/exe\")").map_err(needs_proc)?;
     if mount.f_flag.contains(StatVfsMountFlags::RDONLY) {
         return Ok(true);
     }
@@ -94,4 +94,8 @@ fn sealed_copy() -> Result<OwnedFd> {
     // A descriptor that can write would make execve say ETXTBSY: open it again for reading only.
     let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&copy));
     rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).wrap("open(copy)").wrap(step)
+}
+
+fn needs_proc(error: Error) -> Error {
+    error.hint("the runtime needs a procfs on /proc")
 }
