@@ -20,6 +20,7 @@ tests![
     many_containers_in_one_root_at_once,
     create_killed_at_any_moment_leaves_what_delete_force_removes,
     run_killed_at_any_moment_leaves_what_delete_force_removes,
+    create_killed_at_any_moment_leaves_no_mount,
     create_killed_while_a_hook_of_the_container_runs_takes_it_along,
     state_directory_that_is_full,
     state_directory_that_is_full_at_start,
@@ -98,11 +99,11 @@ fn many_containers_in_one_root_at_once() {
 }
 
 /// Kills calls after ever longer times, up to what a whole one takes, and looks at what is left.
-fn killed_at_any_moment(verb: &str, steps: u32) {
-    let timed = Container::new(Bundle::new().sleeping());
+fn killed_at_any_moment(verb: &str, steps: u32, bundle: fn() -> Bundle) {
+    let timed = Container::new(bundle());
     let whole = timed.call(["create", "--bundle"]).arg(&timed.bundle.dir).arg(&timed.id).ok().took;
     for step in 0..steps {
-        let container = Container::new(Bundle::new().sleeping());
+        let container = Container::new(bundle());
         let began = Instant::now();
         let call = container.call([verb, "--bundle"]).arg(&container.bundle.dir).arg(&container.id).start();
         let moment = whole * step / steps;
@@ -123,13 +124,13 @@ fn killed_at_any_moment(verb: &str, steps: u32) {
 fn create_killed_at_any_moment_leaves_what_delete_force_removes() {
     differs_on(Runtime::Runc, "it leaves cgroups that nothing removes");
     differs_on(Runtime::Crun, "it leaves cgroups that nothing removes");
-    killed_at_any_moment("create", 30);
+    killed_at_any_moment("create", 30, || Bundle::new().sleeping());
 }
 
 fn run_killed_at_any_moment_leaves_what_delete_force_removes() {
     differs_on(Runtime::Runc, "it leaves cgroups that nothing removes");
     differs_on(Runtime::Crun, "it leaves cgroups that nothing removes");
-    killed_at_any_moment("run", 30);
+    killed_at_any_moment("run", 30, || Bundle::new().sleeping());
 }
 
 /// Init waits for its hook, which has no timeout, and not for the runtime.
@@ -152,6 +153,12 @@ fn create_killed_while_a_hook_of_the_container_runs_takes_it_along() {
         container.delete_force();
         container.assert_gone();
     }
+}
+
+/// Without a mount namespace its mounts are the host's: the runner finds what is left of them.
+fn create_killed_at_any_moment_leaves_no_mount() {
+    ours_only("the peers leave mounts behind");
+    killed_at_any_moment("create", 30, || Bundle::new().without_namespace("mount").sleeping());
 }
 
 /// A state root on a small tmpfs with a file that fills it.

@@ -22,6 +22,7 @@ tests![
     contract_18_features_lists_what_is_supported,
     contract_18_features_hooks_and_namespaces_work,
     contract_18_features_mount_options_are_taken,
+    contract_18_features_seccomp_and_capabilities_are_taken,
     contract_22_ps_prints_a_table,
     contract_22_ps_prints_pids,
     contract_22_ps_takes_options,
@@ -225,6 +226,26 @@ fn contract_18_features_mount_options_are_taken() {
             assert!(!output.stderr.contains("unknown"), "{option}: {}", output.stderr);
         }
     }
+}
+
+fn contract_18_features_seccomp_and_capabilities_are_taken() {
+    ours_only("the list is ours to prove");
+    let features = features();
+    let seccomp = &features["linux"]["seccomp"];
+    let run = |profile: Value| Bundle::new().set("/linux/seccomp", profile).run().ok();
+    run(
+        json!({"defaultAction": "SCMP_ACT_ALLOW", "architectures": seccomp["archs"], "flags": seccomp["supportedFlags"]}),
+    );
+    let compare = |op: &Value| json!({"index": 0, "value": 1, "valueTwo": 1, "op": op});
+    let operators: Vec<Value> = seccomp["operators"].as_array().unwrap().iter().map(compare).collect();
+    for action in seccomp["actions"].as_array().unwrap().iter().filter(|action| *action != "SCMP_ACT_NOTIFY") {
+        let rule = |args: &Value| json!({"names": ["acct"], "action": action, "args": [args]});
+        run(json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": operators.iter().map(rule).collect::<Vec<_>>()}));
+    }
+    let capabilities = &features["linux"]["capabilities"];
+    let output = Bundle::new().set("/process/capabilities", json!({"bounding": capabilities})).run().ok();
+    // What this host's bounding set lacks is told, and nothing is unknown.
+    assert!(!output.stderr.contains("is unknown"), "{}", output.stderr);
 }
 
 fn contract_22_ps_prints_a_table() {
