@@ -7,9 +7,11 @@ The command runs as root in mount, network, pid, ipc, uts and cgroup namespaces 
 root is an overlay of the folder, thrown away at the end; its cgroups all lie beneath one cgroup
 that is removed at the end; bridges, firewall rules and network namespaces end with the network
 namespace, daemons with the pid namespace. So an engine sees an ordinary machine with its usual
-paths, and the real machine is left as it was, even when the suite is killed.
+paths, and the real machine is left as it was. When the suite is killed, its houses end with it, and
+the next one removes their folders and cgroups.
 """
 
+import fcntl
 import json
 import os
 import shutil
@@ -68,6 +70,8 @@ class Cgroup:
 
     def __init__(self, name):
         self.paths = [os.path.join(point, name) for point, _, _ in cgroup_hierarchies()]
+
+    def make(self):
         for path in self.paths:
             os.mkdir(path)
             for file in ("cpuset.cpus", "cpuset.mems"):
@@ -108,8 +112,8 @@ def remove_cgroup(folder):
 class House:
     """A running house; `finish` waits for its end and removes what is left of it."""
 
-    def __init__(self, scratch, cgroup, command, pass_fds):
-        self.scratch, self.cgroup = scratch, cgroup
+    def __init__(self, scratch, lock, cgroup, command, pass_fds):
+        self.scratch, self.lock, self.cgroup = scratch, lock, cgroup
         self.process = subprocess.Popen(cgroup.joined(command), pass_fds=pass_fds)
 
     def finish(self):
@@ -121,6 +125,45 @@ class House:
             self.process.wait()
             self.cgroup.remove()
             shutil.rmtree(self.scratch, ignore_errors=True)
+            os.close(self.lock)
+
+
+PARENT, PREFIX = "/var/tmp", "rruntime-house."
+
+
+def new_scratch():
+    """A folder for a house, and the lock on it that says that it is lived in."""
+    alone = locked(PARENT)
+    try:
+        for name in os.listdir(PARENT):
+            if name.startswith(PREFIX):
+                remove_abandoned(os.path.join(PARENT, name))
+        scratch = tempfile.mkdtemp(prefix=PREFIX, dir=PARENT)
+        return scratch, locked(scratch)
+    finally:
+        os.close(alone)
+
+
+def locked(path, how=fcntl.LOCK_EX):
+    """A descriptor that holds a lock on the folder by flock(2), which ends with its holder however that ends."""
+    held = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(held, how)
+    except OSError:
+        os.close(held)
+        raise
+    return held
+
+
+def remove_abandoned(scratch):
+    """Removes what a killed suite has left; its processes are gone with it."""
+    try:
+        held = locked(scratch, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, FileNotFoundError):
+        return
+    Cgroup(os.path.basename(scratch)).remove()
+    shutil.rmtree(scratch, ignore_errors=True)
+    os.close(held)
 
 
 def start(folder, command, keep=(), install=None, cgroup_view="hybrid", pass_fds=()):
@@ -129,12 +172,14 @@ def start(folder, command, keep=(), install=None, cgroup_view="hybrid", pass_fds
     `keep` are paths of the machine that are seen in it, `install` maps paths in it to files of
     the machine that are copied there, `pass_fds` are descriptors that the command may use.
     """
-    scratch = tempfile.mkdtemp(prefix="rruntime-engines.", dir="/var/tmp")
+    scratch, lock = new_scratch()
     cgroup = Cgroup(os.path.basename(scratch))
+    cgroup.make()
     plan = json.dumps({"folder": folder, "scratch": scratch, "command": command, "keep": list(keep),
                        "install": install or {}, "cgroup_view": cgroup_view})
-    return House(scratch, cgroup, [
-        "unshare", "--mount", "--net", "--pid", "--ipc", "--uts", "--cgroup", "--propagation", "private",
+    return House(scratch, lock, cgroup, [
+        # Should the suite be killed, the house ends with it: this, the namespaces' first process, and so all of them.
+        "setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--net", "--pid", "--ipc", "--uts", "--cgroup", "--propagation", "private",
         "--fork", "--kill-child", "--", "/usr/bin/python3", os.path.abspath(__file__), plan], pass_fds)
 
 
