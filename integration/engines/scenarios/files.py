@@ -178,3 +178,10 @@ def commit(engine):
     same("both", engine.run("sh", "-c", "cat /data/new; test -e /etc/marker || echo gone", image="changed").out, "new\ngone\n")
     engine("rm", "-f", name)
     engine("rmi", "-f", "changed")
+
+
+@scenario("--systemd=always: what systemd needs as a container's first process", "podman")
+def for_systemd(engine):
+    script = "for d in /run /run/lock /tmp /var/log/journal; do grep -c \" $d tmpfs rw\" /proc/self/mounts; done; echo $container; " \
+             "mkdir /sys/fs/cgroup/systemd/new 2>/dev/null || mkdir /sys/fs/cgroup/new && echo made"
+    same("mounts, its own cgroup", engine.sh(script, "--systemd", "always").split(), ["1", "1", "1", "1", "podman", "made"])

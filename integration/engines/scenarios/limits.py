@@ -198,3 +198,20 @@ def together(engine):
     engine("restart", "-t", "0", name)
     same("memory", limit(engine, name, "memory"), "104857600")
     same("pids", limit(engine, name, "pids"), "50")
+
+
+@scenario("memory of cgroup v1: swappiness, no OOM killer, reservation", *BOTH)
+def memory_v1(engine):
+    if not os.path.exists("/sys/fs/cgroup/memory"):
+        raise Skip("cgroup v2 has neither swappiness nor a switch of the OOM killer")
+    name = engine.detached("sleep", "1000", options=[
+        "--memory", "50m", "--memory-reservation", "30m", "--memory-swappiness", "10", "--oom-kill-disable"])
+    folder = os.path.dirname(cgroup_file(engine.pid(name), "memory", "memory.limit_in_bytes", ""))
+
+    def read(file):
+        with open(os.path.join(folder, file)) as text:
+            return text.read().split()
+
+    same("swappiness", read("memory.swappiness"), ["10"])
+    same("OOM killer", read("memory.oom_control")[:2], ["oom_kill_disable", "1"])
+    same("reservation", read("memory.soft_limit_in_bytes"), [str(30 << 20)])

@@ -149,3 +149,11 @@ def pod(user):
     until("an answer", lambda: user.exec(client, "wget", "-q", "-O", "-", "http://127.0.0.1:8080/", status=None).out == "served\n")
     same("name", user.exec(server, "hostname").out, "podinn\n")
     user("pod", "rm", "-f", "-t", "0", "pod")
+
+
+@rootless("--privileged, and a device of the host")
+def privileged(user):
+    fields = dict(line.split(":\t", 1) for line in user.sh("cat /proc/self/status", "--privileged").splitlines() if ":\t" in line)
+    same("seccomp", fields["Seccomp"], "0")
+    same("mount", user.sh("mount -t tmpfs tmpfs /data && echo mounted", "--privileged"), "mounted\n")
+    same("device", user.sh("(: < /dev/fuse) && echo opened", "--device", "/dev/fuse"), "opened\n")

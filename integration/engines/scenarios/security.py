@@ -75,3 +75,27 @@ def privileged(engine):
     done = unless_powerless(engine.run("sh", "-c", script, options=["--privileged"], status=None))
     contains("filter", done.out, "Seccomp:\t0")
     contains("rest", done.out, "loop\nmounted\nrw\n")
+
+
+@scenario("masked paths: more, none, and a /proc that hides processes", "podman")
+def masks(engine):
+    same("more", engine.sh("cat /etc/marker", "--security-opt", "mask=/etc/marker"), "")
+    same("mounts over /proc", engine.run("grep", "-c", " /proc/", "/proc/self/mounts", status=1,
+                                         options=["--security-opt", "unmask=ALL"]).out, "0\n")
+    # hidepid=2 has a name since Linux 5.8: it is shown by that.
+    contains("option", engine.sh("grep ' /proc ' /proc/self/mounts", "--security-opt", "proc-opts=hidepid=2"), "hidepid=invisible")
+
+
+@scenario("masked paths: none, by docker's systempaths", "docker")
+def unmasked(engine):
+    same("mounts over /proc", engine.run("grep", "-c", " /proc/", "/proc/self/mounts", status=1,
+                                         options=["--security-opt", "systempaths=unconfined"]).out, "0\n")
+
+
+@scenario("domain name, umask of docker's and podman's user", *BOTH)
+def names(engine):
+    if engine.kind == "docker":
+        same("domain name", engine.sh("cat /proc/sys/kernel/domainname; hostname", "--domainname", "example.org", "--hostname", "inn"),
+             "example.org\ninn\n")
+    else:
+        same("umask", engine.sh("umask; touch /tmp/file; stat -c %a /tmp/file", "--umask", "0027"), "0027\n640\n")
