@@ -168,6 +168,32 @@ def net_host(engine):
     same("namespace", engine.sh("readlink /proc/self/ns/net", "--net-host").strip(), os.readlink("/proc/self/ns/net"))
 
 
+@scenario("ctr run: a user namespace", "containerd")
+def user_namespace(engine):
+    name = engine.detached("sleep", "1000", options=["--uidmap", "0:100000:65536", "--gidmap", "0:100000:65536"])
+    same("map", engine.exec(name, "cat", "/proc/self/uid_map").out.split(), ["0", "100000", "65536"])
+    same("outside", os.stat(f"/proc/{engine.pid(name)}").st_uid, 100000)
+    same("files", engine.exec(name, "sh", "-c", "id -u; stat -c %u /etc/marker; touch /data/file && echo written").out, "0\n0\nwritten\n")
+
+
+@scenario("ctr run: another container's network and ipc by path", "containerd")
+def joined(engine):
+    first = engine.detached("sleep", "1000")
+    pid = engine.pid(first)
+    options = [word for kind, file in (("network", "net"), ("ipc", "ipc")) for word in ("--with-ns", f"{kind}:/proc/{pid}/ns/{file}")]
+    out = engine.sh("readlink /proc/self/ns/net; readlink /proc/self/ns/ipc", *options).split()
+    same("namespaces", out, [os.readlink(f"/proc/{pid}/ns/{kind}") for kind in ("net", "ipc")])
+
+
+@scenario("ctr run: no pivot_root, and a pid file", "containerd")
+def no_pivot(engine):
+    path = os.path.join(engine.path("pid"), "pid")
+    name = engine.detached("sleep", "1000", options=["--no-pivot", "--pid-file", path])
+    with open(path) as file:
+        same("pid", file.read(), str(engine.pid(name)))
+    same("root", engine.exec(name, "cat", "/etc/marker").out, "from the image\n")
+
+
 @scenario("ctr: the cgroup is where containerd asked, and gone after", "containerd")
 def cgroup_gone(engine):
     name = engine.detached("sleep", "1000")
