@@ -4,7 +4,7 @@ import os
 import socket
 import subprocess
 
-from registry import Skip, contains, same, scenario, until
+from registry import Failed, Skip, contains, same, scenario, until
 
 BOTH = "podman", "docker"
 
@@ -101,3 +101,49 @@ def redis(engine):
     until("an answer", talk, 30)
     for _ in range(50):
         same("answer", talk(), True)
+
+
+NGINX = """\
+daemon off;
+user alice;
+worker_processes 2;
+error_log stderr;
+pid /tmp/pid;
+events {}
+http {
+    access_log off;
+    client_body_temp_path /tmp/body;
+    proxy_temp_path /tmp/proxy;
+    fastcgi_temp_path /tmp/fastcgi;
+    uwsgi_temp_path /tmp/uwsgi;
+    scgi_temp_path /tmp/scgi;
+    server { listen 80; root /data; }
+}
+"""
+
+
+@scenario("lab: an nginx under limits, read-only and with few capabilities, serves requests", *BOTH)
+def nginx(engine):
+    import image
+
+    folder = engine.path("nginx") + "/root"
+    try:
+        image.box(folder)
+        image.add_program(folder, "nginx")
+    except FileNotFoundError as error:
+        raise Skip("no nginx is installed") from error
+    for name, text in (("etc/nginx.conf", NGINX), ("data/index.html", "served\n")):
+        with open(os.path.join(folder, name), "w") as file:
+            file.write(text)
+    engine("import", image.as_tar(folder, folder + ".tar"), "nginx")
+    capabilities = [word for each in ("CHOWN", "SETUID", "SETGID", "NET_BIND_SERVICE") for word in ("--cap-add", each)]
+    name = engine.detached("nginx", "-c", "/etc/nginx.conf", image="nginx", options=[
+        "-p", "18084:80", "--memory", "100m", "--cpus", "0.2", "--pids-limit", "20", "--read-only", "--tmpfs", "/tmp",
+        "--cap-drop", "ALL", *capabilities, "--security-opt", "no-new-privileges"])
+    try:
+        until("an answer", lambda: ask("127.0.0.1", 18084).endswith("served\n"))
+    except Failed as failure:
+        raise Failed(f"{failure}; its log: {engine.logs(name)}") from failure
+    for _ in range(50):
+        contains("answer", ask("127.0.0.1", 18084), "served")
+    same("a master and two workers", engine("top", name).out.count("nginx: "), 3)
