@@ -83,58 +83,62 @@ impl Mounting<'_> {
     }
 
     fn filesystem(&mut self, index: usize, mount: &Mount, what: &Filesystem<'_>) -> Result<()> {
-        let is_dev = cleaned(&mount.destination) == Path::new("/dev");
-        let links = if what.is_kernel_tree() || is_dev { Links::Refused } else { Links::Followed };
+        let links = if what.is_kernel_tree() || is_dev(mount) { Links::Refused } else { Links::Followed };
         let target = self.root.resolve_or_make(&mount.destination, TargetKind::Directory, links)?;
         let cover = if what.fstype == c"proc" { Cover::Procfs } else { Cover::Other };
         refuse_over_procfs(&target, &mount.destination, cover)?;
         let mode = what.mode_of(&target)?;
-        let label = self.label.filter(|_| what.fstype == c"mqueue");
-        let propagation = self.needed_propagation(mount);
+        let is_plain = what.copy_up == CopyUp::No
+            && self.late_label(what).is_none()
+            && self.needed_propagation(mount).is_empty()
+            && mount.recursive.is_empty()
+            && !what.read_only_at_last(mount.attributes.set)
+            && !is_dev(mount);
+        let made = match (self.sources.get_mut(index).and_then(Option::take), is_plain) {
+            (None, true) => what.mount_on(&target, mount.attributes.set, &what.data_with(mode)).map(|()| None),
+            (None, false) => what.detached_with(mount.attributes.set, &what.data_with(mode)).map(Some),
+            (Some(tree), _) => with_mode(tree, mode).map(Some),
+        };
+        match made {
+            Ok(None) => Ok(()),
+            Ok(Some(tree)) => self.attach_new(mount, what, tree, &target),
+            Err(error) if self.may_bind_from_host(what, &error) => bind_from_host(mount, &target),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Does to a new file system what one mount(2) cannot: before it is attached, and by its descriptor afterwards.
+    fn attach_new(&mut self, mount: &Mount, what: &Filesystem<'_>, tree: OwnedFd, target: &OwnedFd) -> Result<()> {
+        if let Some(label) = self.late_label(what) {
+            label_mounted(&tree, label)?;
+        }
+        if what.copy_up == CopyUp::Yes {
+            copy_up::copy(target, &tree).wrap("tmpcopyup")?;
+        }
         let mut recursive = mount.recursive;
         let read_only_at_last = what.read_only_at_last(mount.attributes.set | recursive.set);
         if read_only_at_last {
             recursive.set &= !sys_mount::RDONLY;
         }
-        let source = self.sources.get_mut(index).and_then(Option::take);
-        let is_plain = source.is_none()
-            && label.is_none()
-            && what.copy_up == CopyUp::No
-            && !read_only_at_last
-            && !is_dev
-            && propagation.is_empty()
-            && mount.recursive.is_empty();
-        let made = match (source, is_plain) {
-            (None, true) => what.mount_on(&target, mount.attributes.set, &what.data_with(mode)).map(|()| None),
-            (None, false) => what.detached_with(mount.attributes.set, &what.data_with(mode)).map(Some),
-            (Some(tree), _) => with_mode(tree, mode).map(Some),
-        };
-        let tree = match made {
-            Ok(None) => return Ok(()),
-            Ok(Some(tree)) => tree,
-            Err(error) if self.may_bind_from_host(what, &error) => return bind_from_host(mount, &target),
-            Err(error) => return Err(error),
-        };
-        if let Some(label) = label {
-            label_mounted(&tree, label)?;
-        }
-        if what.copy_up == CopyUp::Yes {
-            copy_up::copy(&target, &tree).wrap("tmpcopyup")?;
-        }
         if !recursive.is_empty() {
             set(&tree, recursive, Reach::Recursive)?;
         }
-        attach(&tree, &target)?;
-        propagation.into_iter().try_for_each(|propagation| propagate(&tree, propagation))?;
-        if is_dev && read_only_at_last {
+        attach(&tree, target)?;
+        self.needed_propagation(mount).into_iter().try_for_each(|propagation| propagate(&tree, propagation))?;
+        if read_only_at_last && is_dev(mount) {
             self.read_only_at_last.push(tree.try_clone().wrap("fcntl(F_DUPFD_CLOEXEC)")?);
         }
-        match (is_dev, read_only_at_last) {
+        match (is_dev(mount), read_only_at_last) {
             (true, _) => self.dev = Some(tree),
             (false, true) => self.read_only_at_last.push(tree),
             (false, false) => {}
         }
         Ok(())
+    }
+
+    /// mqueue takes `linux.mountLabel` once it is there, and not among its options.
+    fn late_label(&self, what: &Filesystem<'_>) -> Option<&str> {
+        self.label.filter(|_| what.fstype == c"mqueue")
     }
 
     /// Ends the making of mounts and of what lies on them.
@@ -230,6 +234,10 @@ impl Mounting<'_> {
         apply_attributes(&tree, mount)?;
         attach(&tree, &target)
     }
+}
+
+fn is_dev(mount: &Mount) -> bool {
+    cleaned(&mount.destination) == Path::new("/dev")
 }
 
 /// Shows the host's sysfs.
