@@ -39,6 +39,7 @@ tests![
     standard_streams_are_the_callers,
     standard_input_is_at_its_end,
     working_directory_of_the_caller_does_not_matter,
+    caller_that_ignores_sigchld,
     caller_without_standard_streams,
     keyring_is_a_new_one,
     keyring_is_the_callers_when_asked,
@@ -312,6 +313,19 @@ fn standard_input_is_at_its_end() {
 fn working_directory_of_the_caller_does_not_matter() {
     let container = Container::new(Bundle::new().sh("pwd; ls | head -1"));
     assert_eq!(container.call_run().dir("/usr/lib").ok().stdout, "/\nbin\n");
+}
+
+/// Whose children vanish as soon as they end, unless they say otherwise.
+fn caller_that_ignores_sigchld() {
+    differs_on(Runtime::Crun, "1.8.1 loses what its children end with");
+    let bundle =
+        Bundle::new().sh("exit 7").hook("createRuntime", "exit 0", json!({})).hook("poststop", "exit 0", json!({}));
+    let container = Container::new(bundle);
+    let output = container.call_run().through(["env", "--ignore-signal=CHLD"]).run();
+    assert_eq!((output.code(), &*output.stderr), (7, ""));
+    container.assert_gone();
+    let container = Container::started(Bundle::new().sleeping());
+    container.exec(["sh", "-c", "exit 7"]).through(["env", "--ignore-signal=CHLD"]).run().has_code(7);
 }
 
 fn caller_without_standard_streams() {

@@ -12,14 +12,22 @@ pub const LAST: i32 = 64;
 ///
 /// An ignored signal survives execve(2), and so would a `nohup` of the caller reach into the container.
 pub fn reset() -> Result<(), Errno> {
-    for signal in 1..=LAST {
-        // SIGKILL and SIGSTOP cannot be set; 32 and 33 are the C library's own, and sigaction refuses them.
-        // SAFETY: a zeroed sigaction is SIG_DFL with an empty mask.
-        let default: libc::sigaction = unsafe { std::mem::zeroed() };
-        // SAFETY: `default` is valid, and the old disposition is not asked for. A failure means that it cannot be set.
-        unsafe { libc::sigaction(signal, &raw const default, std::ptr::null_mut()) };
-    }
+    // SIGKILL and SIGSTOP cannot be set; 32 and 33 are the C library's own, and sigaction refuses them.
+    (1..=LAST).for_each(set_default);
     unblock_all()
+}
+
+/// Keeps children until they are waited for: where the caller ignores SIGCHLD, and so this process does, they are gone
+/// with their status as soon as they end (sigaction(2)).
+pub fn keep_children() {
+    set_default(libc::SIGCHLD);
+}
+
+fn set_default(signal: i32) {
+    // SAFETY: a zeroed sigaction is SIG_DFL with an empty mask.
+    let default: libc::sigaction = unsafe { std::mem::zeroed() };
+    // SAFETY: `default` is valid, and the old disposition is not asked for. A failure means that it cannot be set.
+    unsafe { libc::sigaction(signal, &raw const default, std::ptr::null_mut()) };
 }
 
 /// Empties the signal mask of this thread.

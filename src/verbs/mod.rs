@@ -28,6 +28,7 @@ use crate::plan::cgroup::Authority;
 use crate::spawn::descriptors::{self, Inherited};
 use crate::spawn::seal;
 use crate::state::Store;
+use crate::sys;
 
 /// Carries out a command.
 pub fn run(global: &GlobalOptions, command: Command) -> Result<u8, Failure> {
@@ -42,6 +43,7 @@ pub fn run(global: &GlobalOptions, command: Command) -> Result<u8, Failure> {
 }
 
 fn carry_out(global: &GlobalOptions, command: Command) -> Result<u8, Failure> {
+    sys::signal::keep_children();
     // What enters a container makes sure of its own binary first, before it opens anything.
     let inherited = match &command {
         Command::Create(options) => enter_with(options.preserve_fds)?,
