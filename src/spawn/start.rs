@@ -35,9 +35,12 @@ fn verify_exec(child: &Child, known: Option<Identity>) -> Result<()> {
     match Executed::look(child.pid, known) {
         Executed::Yes => Ok(()),
         Executed::Never(status) => Err(ended(status, "before it could execute the program")),
-        // Its parent was faster than we are. A program that was killed just as fast cannot be told from it.
+        // Its parent was faster than we are. A program that was killed just as fast cannot be told from it; one that
+        // crashed can, since before its exec init is ended by these two alone.
         Executed::Unknown => match sys::pidfd::wait_status(child.pidfd.as_fd()) {
-            Some(status) if libc::WIFSIGNALED(status) => {
+            Some(status)
+                if libc::WIFSIGNALED(status) && matches!(libc::WTERMSIG(status), libc::SIGKILL | libc::SIGSYS) =>
+            {
                 Err(ended(status, "before it could execute the program, or as soon as it had"))
             }
             _ => Ok(()),
