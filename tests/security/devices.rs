@@ -1,6 +1,7 @@
 //! A /dev of the image's: its links, its null, its directories.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use nix::sys::stat::{Mode, SFlag, mknod};
@@ -20,42 +21,54 @@ tests![
     device_that_is_a_fifo_does_not_hang,
 ];
 
+/// A volume on /dev, where the runtime makes no devices, with a null that is a link.
+fn volume_with_null(leads_to: &str) -> Bundle {
+    let volume = scratch::new_dir("dev");
+    symlink(leads_to, volume.join("null")).unwrap();
+    let bundle = image_dev().file("secret", "secret").bind(volume, "/dev", &[]);
+    bundle.set("/linux/maskedPaths", json!(["/secret", "/proc/version"]))
+}
+
 fn cve_2025_31133_masked_path_with_a_fake_null() {
-    let bundle = || {
-        let bundle = image_dev().file("attacker", "the attacker's file").link("dev/null", "../attacker");
-        let bundle = bundle.file("secret", "secret").set("/linux/maskedPaths", json!(["/secret", "/proc/version"]));
-        bundle.sh("cat /secret /proc/version; echo end")
+    let image = || {
+        let bundle = image_dev().link("dev/null", "../attacker").file("secret", "secret");
+        bundle.set("/linux/maskedPaths", json!(["/secret", "/proc/version"]))
     };
+    let of_attacker =
+        |bundle: Bundle| bundle.file("attacker", "the attacker's file").sh("cat /secret /proc/version; echo end");
     // It works for who binds it by its path.
-    let bites = bundle();
+    let bites = of_attacker(image());
     naive::bind(&bites.rootfs("dev/null"), &bites.rootfs("secret")).unwrap();
     assert_eq!(fs::read_to_string(bites.rootfs("secret")).unwrap(), "the attacker's file");
     naive::unmount_all();
     differs_on(Runtime::Runc, "1.1.5 is open to it");
     differs_on(Runtime::Crun, "1.8.1 is open to it");
-    let output = bundle().run();
-    assert!(!output.stdout.contains("attacker") && !output.stdout.contains("secret"), "{}", output.stdout);
-    assert!(!output.stdout.contains("Linux"), "{}", output.stdout);
-    if output.status.success() {
-        assert_eq!(output.stdout, "end\n");
+    for bundle in [image(), volume_with_null("../attacker"), volume_with_null("/attacker")] {
+        let output = of_attacker(bundle).run();
+        assert!(!output.stdout.contains("attacker") && !output.stdout.contains("secret"), "{}", output.stdout);
+        assert!(!output.stdout.contains("Linux"), "{}", output.stdout);
+        if output.status.success() {
+            assert_eq!(output.stdout, "end\n");
+        }
     }
 }
 
 /// Where it is bound, core_pattern is writable, though /proc/sys is read-only. Nothing is written in this test.
 fn cve_2025_31133_masked_path_with_a_null_that_is_core_pattern() {
-    let bundle = || {
-        let bundle = image_dev().link("dev/null", "/proc/sys/kernel/core_pattern").file("secret", "secret");
-        bundle.set("/linux/maskedPaths", json!(["/secret", "/proc/version"])).args(["cat", "/proc/self/mountinfo"])
-    };
+    const PATTERN: &str = "/proc/sys/kernel/core_pattern";
     let shown = |info: &str| info.contains("/sys/kernel/core_pattern ");
-    let bites = bundle();
+    let bites = image_dev().link("dev/null", PATTERN).file("secret", "secret");
     naive::bind(&bites.rootfs("dev/null"), &bites.rootfs("secret")).unwrap();
     assert!(shown(&fs::read_to_string("/proc/self/mountinfo").unwrap()));
     naive::unmount_all();
     differs_on(Runtime::Runc, "1.1.5 is open to it");
     differs_on(Runtime::Crun, "1.8.1 is open to it");
-    let output = bundle().run();
-    assert!(!shown(&output.stdout), "{}", output.stdout);
+    let image = image_dev().link("dev/null", PATTERN).file("secret", "secret");
+    let image = image.set("/linux/maskedPaths", json!(["/secret", "/proc/version"]));
+    for bundle in [image, volume_with_null(PATTERN)] {
+        let output = bundle.args(["cat", "/proc/self/mountinfo"]).run();
+        assert!(!shown(&output.stdout), "{}", output.stdout);
+    }
 }
 
 fn cve_2025_31133_masked_path_without_a_null() {

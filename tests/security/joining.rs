@@ -148,20 +148,22 @@ fn cve_2019_5736_the_runtime_cannot_be_overwritten_by_exec() {
     assert!(fs::read(&copy).unwrap() == bytes, "the runtime was overwritten: {}", output.later());
 }
 
+/// The program of another container, in the pid namespace of the attack, is the runtime.
 fn cve_2019_5736_the_runtime_cannot_be_overwritten_by_its_own_program() {
+    let attack = || Bundle::new().probe(["overwrite"]).set("/root/readonly", true).bind(scratch::dir(), "/mnt", &[]);
+    overwrites_a_program_of_the_host(attack());
     let (copy, bytes) = copied_runtime();
+    let (container, output) = attacking(attack());
+    let namespace = PathBuf::from(format!("/proc/{}/ns/pid", container.pid()));
     for program in ["/bin/evil", "/proc/self/exe"] {
-        // The shell that it may become writes to the program that it came from.
-        let container = Container::new(Bundle::new().script("bin/evil", "#!/proc/self/exe\n").args([program]));
-        Call::new(&copy)
-            .arg("--root")
-            .arg(&container.root)
-            .args(["run", "--bundle"])
-            .arg(&container.bundle.dir)
-            .arg(&container.id)
-            .run();
+        for _ in 0..10 {
+            let bundle = Bundle::new().script("bin/evil", "#!/proc/self/exe\n").args([program, "--help"]);
+            let other = Container::on(copy.clone(), bundle.namespace("pid", Some(&namespace)));
+            other.call_run().run();
+        }
     }
-    assert!(fs::read(&copy).unwrap() == bytes, "the runtime was overwritten");
+    stop(&container);
+    assert!(fs::read(&copy).unwrap() == bytes, "the runtime was overwritten: {}", output.later());
 }
 
 fn cve_2019_5736_the_program_may_be_proc_self_exe() {
