@@ -31,6 +31,7 @@ tests![
     contract_08_kill_sends_term_by_default,
     contract_08_kill_all_without_a_pid_namespace,
     contract_08_kill_all_after_init_has_died,
+    contract_08_kill_of_a_shared_pid_namespace_kills_all,
     contract_08_kill_refuses_an_unknown_signal,
     contract_10_changed_config_changes_nothing,
     contract_10_start_needs_no_bundle,
@@ -210,6 +211,29 @@ fn contract_08_kill_all_after_init_has_died() {
         leftovers::children().iter().all(|&pid| !lives(pid)) // what was left came to us
     });
     container.delete();
+}
+
+/// The end of init ends no other process there. The same where init has ended before.
+fn contract_08_kill_of_a_shared_pid_namespace_kills_all() {
+    differs_on(Runtime::Runc, "before 1.2 only --all does");
+    differs_on(Runtime::Crun, "only --all does");
+    for first in ["TERM", "none"] {
+        let bundle = Bundle::new().without_namespace("pid").sh("sleep 1000 & sleep 1000 & echo up; wait");
+        let container = Container::started(bundle);
+        let pids = || -> Vec<i32> {
+            serde_json::from_value(container.call(["ps", "-f", "json", &container.id]).ok().json()).unwrap_or_default()
+        };
+        wait_until("all have started", || pids().len() == 3);
+        let all = pids();
+        if first == "TERM" {
+            container.kill("TERM");
+            container.wait_stopped();
+            assert_eq!(all.iter().filter(|pid| lives(**pid)).count(), 2);
+        }
+        container.kill("KILL");
+        wait_until("all have ended", || !all.iter().any(|pid| lives(*pid)));
+        container.call(["kill", &container.id, "KILL"]).fails().says("container not running");
+    }
 }
 
 fn contract_08_kill_refuses_an_unknown_signal() {

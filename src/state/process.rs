@@ -64,6 +64,14 @@ impl Identity {
         Some(if stat.flags & PF_FORKNOEXEC == 0 { Life::Program } else { Life::Init })
     }
 
+    /// Whether it is process 1 of the pid namespace that it is in (`NSpid` of proc_pid_status(5), whose last is the
+    /// innermost); `None` where that cannot be read.
+    pub fn is_first_of_namespace(&self) -> Option<bool> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid)).ok()?;
+        let pids = status.lines().find_map(|line| line.strip_prefix("NSpid:"))?;
+        Some(pids.split_whitespace().next_back() == Some("1"))
+    }
+
     /// True while this very process has not ended.
     pub fn is_alive(&self) -> bool {
         self.life().is_some()

@@ -1,11 +1,13 @@
 //! `kill`: sends a signal to a container's init, or to all of its processes.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use super::Context;
 use super::container::{cgroup, not_running};
 use crate::cli::{KillOptions, Target};
 use crate::error::{Error, Result};
+use crate::plan::NamespaceKind;
+use crate::state::process::Identity;
 use crate::state::{Entry, Lock};
 use crate::sys;
 
@@ -26,7 +28,11 @@ fn one(entry: &Entry, options: &KillOptions) -> Result<()> {
     if options.all {
         return all(entry, options.signal);
     }
-    let init = entry.record.init.and_then(|init| init.open()).ok_or_else(not_running)?;
+    let init = entry.record.init.and_then(|init| init.open().map(|pidfd| (init, pidfd)));
+    if options.signal == libc::SIGKILL && cgroup(&entry.record).is_some() && may_be_outlived(entry, init.as_ref()) {
+        return all(entry, options.signal);
+    }
+    let (_, init) = init.ok_or_else(not_running)?;
     match sys::pidfd::send_signal(init.as_fd(), options.signal) {
         Ok(()) => {}
         Err(errno) if errno.0 == libc::ESRCH => return Err(not_running()),
@@ -36,6 +42,15 @@ fn one(entry: &Entry, options: &KillOptions) -> Result<()> {
         wake(entry);
     }
     Ok(())
+}
+
+/// Whether the kernel leaves the other processes alive when init ends: where init is not the first of its pid namespace,
+/// they are to be killed with it, as runc does and engines rely on.
+fn may_be_outlived(entry: &Entry, init: Option<&(Identity, OwnedFd)>) -> bool {
+    match init {
+        Some((init, _)) => init.is_first_of_namespace() == Some(false),
+        None => !entry.record.namespaces.contains(&NamespaceKind::Pid),
+    }
 }
 
 /// Also after init has ended, where others outlived it.
