@@ -55,6 +55,7 @@ tests![
     user_namespace_devices_work,
     user_namespace_exec_joins_it,
     user_namespace_owns_the_others,
+    user_namespace_with_few_descriptors_and_many_mounts,
 ];
 
 const FLAGS: [&str; 8] = ["cgroup", "ipc", "mnt", "net", "pid", "time", "user", "uts"];
@@ -464,4 +465,13 @@ fn user_namespace_owns_the_others() {
         .user_namespace(100_000)
         .set("/process/capabilities", json!({"bounding": all, "permitted": all, "effective": all}));
     assert_eq!(bundle.sh("ip link set lo down && ip link set lo up && echo owned").prints(), "owned");
+}
+
+/// The program's limits are not those of the mounting before it.
+fn user_namespace_with_few_descriptors_and_many_mounts() {
+    let source = scratch::new_dir("src");
+    let limit = json!([{"type": "RLIMIT_NOFILE", "soft": 12, "hard": 12}]);
+    let bundle = Bundle::new().set("/process/rlimits", limit).user_namespace(100_000).sh("ulimit -n; ulimit -Hn");
+    let bundle = (0..20).fold(bundle, |bundle, n| bundle.bind(&source, &format!("/mnt/{n}"), &[]));
+    assert_eq!(bundle.prints(), "12\n12");
 }

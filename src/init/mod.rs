@@ -168,7 +168,7 @@ impl Born {
         };
         drop(sources);
         match &plan.process {
-            Some(process) => rooted.run(process, &plan.namespaces.user, Some((plan, record)), self.labels, shared),
+            Some(process) => rooted.run(process, Some((plan, record)), self.labels, shared),
             // runtime-spec: process is required when start is called, and not before.
             None => wait_without_program(shared),
         }
@@ -177,7 +177,7 @@ impl Born {
     fn enter(self, entering: Entering<'_>) -> Fatal {
         let Entering { process, cgroup: _, namespaces, container, root, user_namespace, shared } = entering;
         match enter_container(namespaces, container, root, user_namespace, process) {
-            Ok(rooted) => rooted.run(process, user_namespace, None, self.labels, shared),
+            Ok(rooted) => rooted.run(process, None, self.labels, shared),
             Err(error) => (shared.channel, error),
         }
     }

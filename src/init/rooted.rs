@@ -18,7 +18,7 @@ use super::terminal::{self, Pty};
 use super::{Fatal, Shared, own_pid, program};
 use crate::error::{Error, Result, Wrap};
 use crate::host::hooks::{self, Surroundings};
-use crate::plan::{Capabilities, Namespace, NoNewPrivileges, Plan, Process};
+use crate::plan::{Capabilities, NoNewPrivileges, Plan, Process};
 use crate::spawn::protocol::{Channel, Report};
 use crate::state::{Record, Status};
 use crate::sys;
@@ -33,12 +33,11 @@ impl Rooted {
     pub(super) fn run(
         self,
         process: &Process,
-        user_namespace: &Namespace,
         container: Option<(&Plan, &Record)>,
         labels: Labels,
         mut shared: Shared<'_>,
     ) -> Fatal {
-        let ready = match self.prepare(process, user_namespace, labels, &mut shared) {
+        let ready = match self.prepare(process, labels, &mut shared) {
             Ok(ready) => ready,
             Err(error) => return (shared.channel, error),
         };
@@ -52,21 +51,13 @@ impl Rooted {
     }
 
     /// All that can fail before `start`.
-    fn prepare(
-        self,
-        process: &Process,
-        user_namespace: &Namespace,
-        labels: Labels,
-        shared: &mut Shared<'_>,
-    ) -> Result<Ready> {
+    fn prepare(self, process: &Process, labels: Labels, shared: &mut Shared<'_>) -> Result<Ready> {
         match &self.terminal {
             Some(pty) => pty.give_to(process.uid)?,
             None => terminal::give_stdio_to(process.uid)?,
         }
         set_scheduling(process)?;
-        if user_namespace.is_host() {
-            set_limits(0, process)?;
-        }
+        set_limits(process)?;
         let entered = program::enter_cwd(process);
         if let Some(personality) = process.personality {
             sys::personality::set(personality)

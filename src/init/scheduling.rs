@@ -3,8 +3,8 @@
 //! Runs in init and in the process of an exec, in its cgroup, before privileges are dropped; limits that the process could
 //! not raise itself are set by the runtime.
 
-use crate::error::{Error, Result, Wrap};
-use crate::plan::{MemoryPolicy, Process};
+use crate::error::{Errno, Error, Result, Wrap};
+use crate::plan::{MemoryPolicy, Process, Rlimit};
 use crate::sys;
 
 pub(super) fn set_scheduling(process: &Process) -> Result<()> {
@@ -60,10 +60,21 @@ pub(crate) fn set_affinity(cpus: &[u32]) -> Result<()> {
     rustix::thread::sched_setaffinity(None, &set).wrap_with(|| format!("sched_setaffinity({cpus:?})"))
 }
 
-/// Sets the resource limits of a process; 0 is the caller.
-pub(crate) fn set_limits(pid: i32, process: &Process) -> Result<()> {
+/// Sets the resource limits of this process.
+pub(crate) fn set_limits(process: &Process) -> Result<()> {
+    each_limit(process, |limit| sys::resource::set_limit(0, limit.resource, limit.soft, limit.hard))
+}
+
+/// By the runtime, for a process in a user namespace, which may raise no hard limit itself, and lowers it when all is
+/// mounted: for that it may need more than the program is to have. While it still has the runtime's user id: over another
+/// user's process even root needs CAP_SYS_RESOURCE (prlimit(2)).
+pub(crate) fn raise_limits(pid: i32, process: &Process) -> Result<()> {
+    each_limit(process, |limit| sys::resource::raise_hard_limit(pid, limit.resource, limit.hard))
+}
+
+fn each_limit(process: &Process, set: impl Fn(&Rlimit) -> Result<(), Errno>) -> Result<()> {
     for (index, limit) in process.rlimits.iter().enumerate() {
-        sys::resource::set_limit(pid, limit.resource, limit.soft, limit.hard).map_err(|errno| {
+        set(limit).map_err(|errno| {
             let call = format!("prlimit({}, {{{}, {}}})", limit.name, limit.soft, limit.hard);
             let error = Error::sys(call, errno).at(format!("{}/rlimits/{index}", process.pointer));
             if errno.0 == libc::EPERM { error.hint("raising a hard limit needs CAP_SYS_RESOURCE") } else { error }

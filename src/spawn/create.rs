@@ -274,7 +274,7 @@ impl Making {
         if let Some(process) = &plan.process {
             set_oom_score_adj(child, process)?;
             if !plan.namespaces.user.is_host() {
-                set_limits(child, process)?;
+                init::scheduling::raise_limits(child.pid, process)?;
             }
         }
         if !plan.net_devices.is_empty() {
@@ -436,12 +436,6 @@ pub(super) fn set_oom_score_adj(child: &Child, process: &Process) -> Result<()> 
 
 fn is_already(path: &str, score: i32) -> bool {
     std::fs::read_to_string(path).is_ok_and(|text| text.trim() == score.to_string())
-}
-
-/// By the runtime, for a process in a user namespace, which may raise no hard limit. While it still has the runtime's
-/// user id: over another user's process even root needs CAP_SYS_RESOURCE (prlimit(2)).
-pub(super) fn set_limits(child: &Child, process: &Process) -> Result<()> {
-    init::scheduling::set_limits(child.pid, process)
 }
 
 impl Created {

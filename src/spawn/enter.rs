@@ -10,7 +10,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, PidfdFlags};
 
 use super::birth;
-use super::create::{died, keyring_name, pid_of, set_limits, set_oom_score_adj};
+use super::create::{died, keyring_name, pid_of, set_oom_score_adj};
 use super::descriptors;
 use super::protocol::{Channel, Order, Report};
 use super::start::await_exec;
@@ -289,7 +289,7 @@ fn converse(request: &Request<'_>, channel: &Channel, child: &Child, moved_by_us
     }
     set_oom_score_adj(child, request.process)?;
     if request.record.namespaces.contains(&NamespaceKind::User) {
-        set_limits(child, request.process)?;
+        init::scheduling::raise_limits(child.pid, request.process)?;
     }
     if let Some(groups) = &request.record.resctrl {
         resctrl::join(groups, child.pid).wrap("join the container's resctrl group")?;
