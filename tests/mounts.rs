@@ -47,6 +47,7 @@ tests![
     propagation_of_a_bind_unbindable,
     tmpfs_has_mode_1777_by_default,
     tmpfs_keeps_the_mode_of_the_directory,
+    tmpfs_on_a_missing_directory_has_mode_1777,
     tmpfs_copies_up,
     tmpfs_copyup_keeps_owners_modes_and_links,
     tmpfs_copyup_read_only,
@@ -392,6 +393,13 @@ fn tmpfs_has_mode_1777_by_default() {
         Bundle::new().mount("/fresh", "tmpfs", "tmpfs", &["mode=1777"]).sh("stat -c %a /fresh").prints(),
         "1777"
     );
+}
+
+/// There is no directory in the image whose mode would be kept.
+fn tmpfs_on_a_missing_directory_has_mode_1777() {
+    differs_on(Runtime::Runc, "1.1.5 takes the mode of the directory that it has made");
+    let bundle = Bundle::new().mount("/none/such/yet", "tmpfs", "tmpfs", &["nosuid"]);
+    assert_eq!(bundle.args(["stat", "-c", "%a", "/none/such/yet"]).prints(), "1777");
 }
 
 fn tmpfs_keeps_the_mode_of_the_directory() {

@@ -18,7 +18,7 @@ use rustix::mount::{MountPropagationFlags, MoveMountFlags, OpenTreeFlags};
 use super::copy_up;
 use super::filesystem::{Filesystem, mount_on, ms_flags};
 use super::labels::label_mounted;
-use super::root::{Links, Root};
+use super::root::{Links, Origin, Root};
 use crate::error::{Error, Result, Wrap};
 use crate::plan::paths::cleaned;
 use crate::plan::{
@@ -84,10 +84,14 @@ impl Mounting<'_> {
 
     fn filesystem(&mut self, index: usize, mount: &Mount, what: &Filesystem<'_>) -> Result<()> {
         let links = if what.is_kernel_tree() || is_dev(mount) { Links::Refused } else { Links::Followed };
-        let target = self.root.resolve_or_make(&mount.destination, TargetKind::Directory, links)?;
+        let (target, origin) = self.root.found_or_made(&mount.destination, TargetKind::Directory, links)?;
         let cover = if what.fstype == c"proc" { Cover::Procfs } else { Cover::Other };
         refuse_over_procfs(&target, &mount.destination, cover)?;
-        let mode = what.mode_of(&target)?;
+        let mode = match origin {
+            Origin::Image => what.mode_of(&target)?,
+            // The file system's own, 1777: that of a directory which is ours says nothing.
+            Origin::Runtime => None,
+        };
         let is_plain = what.copy_up == CopyUp::No
             && self.late_label(what).is_none()
             && self.needed_propagation(mount).is_empty()

@@ -25,6 +25,15 @@ const MOST_LINKS: usize = 40;
 #[derive(Debug)]
 pub(super) struct Root(OwnedFd);
 
+/// Where a mount point is from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// It was there.
+    Image,
+    /// It was missing, and has been made.
+    Runtime,
+}
+
 /// Whether symbolic links may lie on the way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Links {
@@ -56,20 +65,29 @@ impl Root {
 
     /// Opens the directory or file at `path`; what is missing on the way is made (directories 0755, files 0644).
     pub(super) fn resolve_or_make(&self, path: &Path, kind: TargetKind, links: Links) -> Result<OwnedFd> {
+        self.found_or_made(path, kind, links).map(|(target, _)| target)
+    }
+
+    /// Likewise, and says which it was.
+    pub(super) fn found_or_made(&self, path: &Path, kind: TargetKind, links: Links) -> Result<(OwnedFd, Origin)> {
         match self.resolve(path, links) {
             Err(Errno::NOENT) => {}
             Err(Errno::LOOP) if links == Links::Refused => {
                 return Err(Error::new(format!("{} must not be or go through a symbolic link", path.display()))
                     .hint("the image is broken or hostile"));
             }
-            found => return found.wrap_with(|| format!("openat2(rootfs, {path:?})")),
+            found => {
+                let found = found.wrap_with(|| format!("openat2(rootfs, {path:?})"))?;
+                return Ok((found, Origin::Image));
+            }
         }
         let made = self.make_last(path, kind, links);
         if let Some(made) = made.wrap_with(|| format!("make {} in the root file system", path.display()))? {
-            return Ok(made);
+            return Ok((made, Origin::Runtime));
         }
         let mut walk = Walk { directories: vec![dup(self.as_fd())?], rest: components(path), links: 0 };
-        walk.make(kind).wrap_with(|| format!("make {} in the root file system", path.display()))
+        let made = walk.make(kind).wrap_with(|| format!("make {} in the root file system", path.display()))?;
+        Ok((made, Origin::Runtime))
     }
 
     /// The common case: only the last component is missing. `None` where it takes more than that, a link among others.
