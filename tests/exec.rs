@@ -40,6 +40,8 @@ tests![
     exec_takes_standard_input,
     exec_without_anything_to_run_is_refused,
     exec_bad_process_file_is_refused,
+    exec_takes_a_process_file_by_descriptor,
+    exec_capabilities_are_ambient_where_inheritable,
 ];
 
 #[track_caller]
@@ -309,4 +311,29 @@ fn exec_bad_process_file_is_refused() {
     }
     container.call(["exec", "--process", "/no/such/file", &container.id]).fails().says("/no/such/file");
     assert_eq!(container.status(), "running");
+}
+
+/// bash's `<(…)` is a path below /dev/fd.
+fn exec_takes_a_process_file_by_descriptor() {
+    let container = Container::started(Bundle::new().sleeping());
+    let file = scratch::path("process");
+    fs::write(&file, json!({"args": ["echo", "by number"], "cwd": "/", "env": ["PATH=/bin"]}).to_string()).unwrap();
+    let open = format!("exec 63<{}; exec \"$@\"", file.display());
+    let call = container.call(["exec", "--process", "/dev/fd/63", &container.id]);
+    assert_eq!(call.through(["bash", "-c", &open, "bash"]).ok().out(), "by number");
+}
+
+fn exec_capabilities_are_ambient_where_inheritable() {
+    differs_on(Runtime::Crun, "1.8.1 makes them ambient always");
+    let sets = json!({
+        "bounding": ["CAP_KILL", "CAP_CHOWN", "CAP_SYSLOG"], "permitted": ["CAP_KILL", "CAP_CHOWN"],
+        "effective": ["CAP_KILL"], "inheritable": ["CAP_CHOWN", "CAP_SYSLOG"], "ambient": ["CAP_CHOWN"],
+    });
+    let container = Container::started(Bundle::new().set("/process/capabilities", sets).sleeping());
+    let ambient = |added: &str| {
+        let output = container.exec_with(["--cap", added]).args(["grep", "CapAmb", "/proc/self/status"]).ok();
+        output.out().rsplit('\t').next().unwrap().trim_start_matches('0').to_owned()
+    };
+    assert_eq!(ambient("CAP_SYSLOG"), "400000001");
+    assert_eq!(ambient("CAP_KILL"), "1");
 }

@@ -53,9 +53,10 @@ fn listen_fds() -> u32 {
     }
 }
 
-/// Closes all that the caller left open besides what is inherited. To be called before anything else is opened.
-pub fn close_others(inherited: &Inherited) -> Result<()> {
-    sys::descriptor::close_from(FIRST + inherited.count).map_err(|e| Error::sys("close_range", e))
+/// Keeps all that the caller left open, besides what is inherited, from hooks and helpers. Not closed yet, for a path on
+/// the command line may name one of them (`--process /dev/fd/63`, bash's `<(…)`): [`close_all_but`] does that in init.
+pub fn hide_others(inherited: &Inherited) -> Result<()> {
+    sys::exec::close_on_exec_from(FIRST + inherited.count).map_err(|e| Error::sys("close_range", e))
 }
 
 /// Lets the inherited descriptors through the program's exec.

@@ -17,11 +17,6 @@ pub fn keep_on_exec(number: u32) -> Result<(), Errno> {
     check(unsafe { libc::fcntl(number as i32, libc::F_SETFD, 0) }.into()).map(drop)
 }
 
-/// Closes every descriptor from `first` on. Only at the very start of the process, before it has opened any.
-pub fn close_from(first: u32) -> Result<(), Errno> {
-    close_range(first, u32::MAX)
-}
-
 /// Closes every descriptor from `first` on but those. Only in a clone that does not come back to where their owners are.
 pub fn close_all_but(first: u32, needed: &[BorrowedFd<'_>]) -> Result<(), Errno> {
     let mut numbers: Vec<u32> = needed.iter().map(|fd| fd.as_raw_fd() as u32).filter(|n| *n >= first).collect();
@@ -37,7 +32,7 @@ pub fn close_all_but(first: u32, needed: &[BorrowedFd<'_>]) -> Result<(), Errno>
 }
 
 fn close_range(first: u32, last: u32) -> Result<(), Errno> {
-    // SAFETY: the two callers above are only called where no owner of a closed descriptor uses or drops it any more: at
-    // the start of the process there is none, and a clone never returns to the frames that hold them.
+    // SAFETY: the caller above is only called where no owner of a closed descriptor uses or drops it any more: a clone
+    // never returns to the frames that hold them.
     check(unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) }).map(drop)
 }

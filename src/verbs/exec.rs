@@ -132,8 +132,8 @@ fn own_process(spec: &Spec, options: &ExecOptions) -> Result<Read<Process>> {
     Ok(Read { value: process, warnings: Vec::new(), faults: Vec::new() })
 }
 
-/// Into the bounding, effective and permitted sets. Never into the inheritable one: a program with inheritable file
-/// capabilities would gain them (CVE-2022-29162).
+/// Into the bounding, effective, permitted and ambient sets. Never into the inheritable one: a program with inheritable
+/// file capabilities would gain them (CVE-2022-29162). Ambient is only what config.json has among the inheritable ones.
 fn add_capabilities(process: &mut Process, names: &[String]) -> Result<()> {
     if names.is_empty() {
         return Ok(());
@@ -151,7 +151,8 @@ fn add_capabilities(process: &mut Process, names: &[String]) -> Result<()> {
             Some(set)
         };
         let (bounding, effective, permitted) = (with(sets.bounding()), with(sets.effective()), with(sets.permitted()));
-        sets.set_bounding(bounding).set_effective(effective).set_permitted(permitted);
+        let ambient = with(sets.ambient());
+        sets.set_bounding(bounding).set_effective(effective).set_permitted(permitted).set_ambient(ambient);
     }
     process.set_capabilities(Some(sets));
     Ok(())

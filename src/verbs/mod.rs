@@ -78,7 +78,7 @@ fn carry_out(global: &GlobalOptions, command: Command) -> Result<u8, Failure> {
 fn enter_with(preserve_fds: u32) -> Result<Inherited> {
     seal::seal()?;
     let inherited = descriptors::inherited(preserve_fds)?;
-    descriptors::close_others(&inherited)?;
+    descriptors::hide_others(&inherited)?;
     Ok(inherited)
 }
 
