@@ -56,6 +56,8 @@ tests![
     user_namespace_exec_joins_it,
     user_namespace_owns_the_others,
     user_namespace_with_few_descriptors_and_many_mounts,
+    user_namespace_joined_with_others_that_are_not_its_own,
+    user_namespace_joined_maps_mounts,
 ];
 
 const FLAGS: [&str; 8] = ["cgroup", "ipc", "mnt", "net", "pid", "time", "user", "uts"];
@@ -474,4 +476,30 @@ fn user_namespace_with_few_descriptors_and_many_mounts() {
     let bundle = Bundle::new().set("/process/rlimits", limit).user_namespace(100_000).sh("ulimit -n; ulimit -Hn");
     let bundle = (0..20).fold(bundle, |bundle, n| bundle.bind(&source, &format!("/mnt/{n}"), &[]));
     assert_eq!(bundle.prints(), "12\n12");
+}
+
+/// A network of the host's, and a time namespace, which the runtime makes: neither belongs to the user namespace.
+fn user_namespace_joined_with_others_that_are_not_its_own() {
+    differs_on(Runtime::Runc, "1.1.5 joins them from inside");
+    differs_on(Runtime::Crun, "1.8.1 joins them from inside");
+    let users = Container::started(Bundle::new().namespace("time", None).user_namespace(100_000).sleeping());
+    let network = Container::started(Bundle::new().sleeping());
+    let (user, time) = (path_of(users.pid(), "user"), path_of(users.pid(), "time"));
+    let bundle = Bundle::new().user_namespace(100_000).remove("/linux/uidMappings").remove("/linux/gidMappings");
+    let bundle = bundle.namespace("user", Some(&user)).namespace("time", Some(&time));
+    let bundle = bundle.namespace("network", Some(&path_of(network.pid(), "net")));
+    let container = Container::started(bundle.sleeping());
+    for (kind, other) in [("user", &users), ("time", &users), ("net", &network)] {
+        assert_eq!(link_of(container.pid(), kind), link_of(other.pid(), kind), "{kind}");
+    }
+}
+
+fn user_namespace_joined_maps_mounts() {
+    ours_only("the peers of Debian 12 map no mounts");
+    let users = Container::started(Bundle::new().user_namespace(100_000).sleeping());
+    let source = scratch::new_dir("src");
+    fs::write(source.join("file"), "").unwrap();
+    let bundle = Bundle::new().user_namespace(100_000).remove("/linux/uidMappings").remove("/linux/gidMappings");
+    let bundle = bundle.namespace("user", Some(&path_of(users.pid(), "user"))).bind(&source, "/mnt", &["idmap"]);
+    assert_eq!(bundle.args(["stat", "-c", "%u %g", "/mnt/file"]).prints(), "0 0");
 }

@@ -12,6 +12,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::sched::CloneFlags;
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions};
 use rustix::thread::ThreadNameSpaceType;
 
@@ -122,7 +123,7 @@ struct Detour {
 impl Detour {
     fn take(namespaces: &Namespaces, time_offsets: &[String]) -> Result<Self> {
         let mut detour = Self { back: Vec::new() };
-        let gone = detour.go(namespaces, time_offsets);
+        let gone = detour.go(namespaces, time_offsets, &[]);
         match gone {
             Ok(()) => Ok(detour),
             Err(error) => Err(match detour.back() {
@@ -132,9 +133,9 @@ impl Detour {
         }
     }
 
-    fn go(&mut self, namespaces: &Namespaces, time_offsets: &[String]) -> Result<()> {
+    fn go(&mut self, namespaces: &Namespaces, time_offsets: &[String], joined: &[NamespaceKind]) -> Result<()> {
         let all = !namespaces.user.is_host();
-        for kind in NamespaceKind::ALL {
+        for kind in NamespaceKind::ALL.into_iter().filter(|kind| !joined.contains(kind)) {
             match namespaces.get(kind) {
                 Namespace::Join { path, fd } if is_of_children(kind) || all && !is_apart(kind) => {
                     self.remember(kind)?;
@@ -215,9 +216,25 @@ fn born_there(user: &OwnedFd, namespaces: &Namespaces, time_offsets: &[String]) 
         .wrap("prctl(PR_SET_PDEATHSIG)")?;
     rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
         .wrap("prctl(PR_SET_DUMPABLE, 0)")?;
+    let early = join_with_own_privilege(namespaces)?;
     sys::nsfs::enter(user, NamespaceKind::User).wrap("setns(user namespace)")?;
-    Detour { back: Vec::new() }.go(namespaces, time_offsets)?;
+    Detour { back: Vec::new() }.go(namespaces, time_offsets, &early)?;
     clone3(new_flags(namespaces), None, Parentage::Sibling).map_err(explain)
+}
+
+/// The namespaces that belong to others than the user namespace, such as a network of the host's, are joined while there is
+/// privilege over them (setns(2)); without any, as rootless, they are left for the inside. Gives those that are joined.
+fn join_with_own_privilege(namespaces: &Namespaces) -> Result<Vec<NamespaceKind>> {
+    let mut joined = Vec::new();
+    for kind in NamespaceKind::ALL.into_iter().filter(|kind| !is_apart(*kind)) {
+        let Namespace::Join { path, fd } = namespaces.get(kind) else { continue };
+        match sys::nsfs::enter(fd, kind) {
+            Ok(()) => joined.push(kind),
+            Err(Errno::PERM) => {}
+            Err(errno) => return Err(Error::sys(format!("setns({path:?}, {})", kind.name()), errno)),
+        }
+    }
+    Ok(joined)
 }
 
 /// The process in between has ended; its sibling is our child.

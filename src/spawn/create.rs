@@ -266,6 +266,9 @@ impl Making {
         let Some(child) = &self.child else { return Err(Error::new("init was not made")) };
         if let Some(maps) = &plan.id_maps {
             id_maps::write(child.pid, maps)?;
+        }
+        if !plan.namespaces.user.is_host() {
+            // Also by the maps of one that was joined by its path.
             sources::map_by_container(plan, sources, child)?;
         }
         if let (Some(cgroup), None, false) = (&self.cgroup, &self.scope, plan.namespaces.user.is_host()) {
