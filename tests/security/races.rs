@@ -58,12 +58,13 @@ fn has_volume(output: &Output) {
     assert!(!output.stdout.contains("mqueue") || output.stdout.contains(" tmpfs volume "), "{}", output.stdout);
 }
 
-/// Makes containers until the names have changed places often enough. They may fail; `check` says what may not be.
-/// Gives how many ran.
+/// Makes containers until the names have changed places often enough, and at least one has run: more may fail. `check`
+/// says what may not be.
 #[track_caller]
-fn attacked(bundle: impl Fn() -> Bundle, pair: impl Fn(&Bundle) -> [PathBuf; 2], check: impl Fn(&Output)) -> u32 {
+fn attacked(bundle: impl Fn() -> Bundle, pair: impl Fn(&Bundle) -> [PathBuf; 2], check: impl Fn(&Output)) {
+    const MOST: u32 = 100;
     let (mut rounds, mut exchanges, mut ran) = (0, 0, 0);
-    while rounds < 10 || exchanges < ENOUGH {
+    while (rounds < 6 || exchanges < ENOUGH || ran == 0) && rounds < MOST {
         let container = Container::new(bundle());
         let [one, other] = pair(&container.bundle);
         let (output, count) = exchange::during(&one, &other, || container.call_run().run());
@@ -73,8 +74,8 @@ fn attacked(bundle: impl Fn() -> Bundle, pair: impl Fn(&Bundle) -> [PathBuf; 2],
         ran += u32::from(output.status.success());
     }
     println!("{exchanges} exchanges during {rounds} creates, of which {ran} ran");
-    assert!(exchanges >= ENOUGH);
-    ran
+    assert!(exchanges >= ENOUGH, "only {exchanges} exchanges");
+    assert!(ran > 0, "no container got as far as to be attacked");
 }
 
 fn cve_2021_30465_the_swap_of_a_mount_target_stays_inside() {
@@ -163,7 +164,7 @@ fn cve_2024_45310_the_swap_of_a_file_changes_nothing_outside() {
     bites(pair(&plain), write, || fs::read_to_string(&file).unwrap() == "bitten");
     fs::write(&file, "the host's").unwrap();
     for leads_to in [&file, &victim.join("made")] {
-        let script = "cat /proc/self/mountinfo; echo written > /race/target";
+        let script = "cat /proc/self/mountinfo; (echo written > /race/target) 2>/dev/null; exit 0";
         let bundle = || bundle(leads_to).bind("/etc/passwd", "/race/target", &["ro"]).sh(script);
         attacked(bundle, pair, |output| {
             assert!(!output.status.success() || output.stdout.contains(" /etc/passwd /"), "{}", output.stdout);
@@ -274,8 +275,7 @@ fn cve_2026_41579_the_swap_of_dev_makes_nothing_in_a_volume() {
         || pair(&plain).iter().any(|dir| dir.join("of-the-volume").exists() && dir.join("made").exists());
     bites(pair(&plain), || naive::write(&plain.rootfs(""), "dev/made", ""), made_in_volume);
     differs_on(Runtime::Crun, "1.8.1 is open to it");
-    let ran = attacked(bundle, pair, |_| assert_eq!(names(&volume), [""; 0]));
-    assert!(ran > 0, "no container got as far as to be attacked");
+    attacked(bundle, pair, |_| assert_eq!(names(&volume), [""; 0]));
 }
 
 fn cve_2026_47766_the_swap_of_a_directory_of_devices_makes_nothing_outside() {
@@ -316,6 +316,5 @@ fn cve_2026_88265_null_that_is_swapped() {
         shown.is_some_and(|text| text == "the attacker's file")
     });
     // It may fail; it may show neither file.
-    let masked = attacked(bundle, pair, |output| assert_eq!(output.stdout, ""));
-    assert!(masked > 0, "no container got as far as to be attacked");
+    attacked(bundle, pair, |output| assert_eq!(output.stdout, ""));
 }
