@@ -359,6 +359,15 @@ fn scheduler_deadline() {
         let line = line.unwrap_or_else(|| panic!("no {name} in {printed}"));
         assert!(value.is_none_or(|value| line.ends_with(value)), "{line}");
     }
+    // startContainer hooks are such children.
+    let hooked = |scheduler: serde_json::Value| {
+        let hook = json!({"path": "/bin/true"});
+        Bundle::new().set("/process/scheduler", scheduler).push("/hooks/startContainer", hook)
+    };
+    let mut heritable = deadline.clone();
+    heritable["flags"] = json!([]);
+    hooked(deadline).run().ok();
+    hooked(heritable).refused().says("/process/scheduler/flags: lacks SCHED_FLAG_RESET_ON_FORK");
     Bundle::new()
         .set("/process/scheduler", json!({"policy": "SCHED_DEADLINE", "runtime": 2_000_000, "deadline": 1_000_000}))
         .refused()

@@ -10,7 +10,7 @@ use super::process::{self, Privilege, Role};
 use super::report::Report;
 use super::{
     Access, IdMaps, Plan, Process, Propagation, PropagationKind, Reach, RootChange, devices, hooks, id_maps, intel_rdt,
-    memory_policy, namespaces, net_devices, paths, sysctl,
+    memory_policy, namespaces, net_devices, paths, scheduling, sysctl,
 };
 use crate::bpf::seccomp::{self, Filter};
 use crate::bundle::{Bundle, ContainerId, Read};
@@ -70,6 +70,10 @@ pub fn build(request: &Request, bundle: &Bundle, host: &Host) -> Result<Plan> {
     if let Some(process) = &mut process {
         process.security.seccomp = seccomp(linux, &mut report);
         process.security.terminal = mount_label.map(str::to_owned);
+        let hooks = spec.hooks().as_ref().and_then(|hooks| hooks.start_container().as_deref()).unwrap_or_default();
+        if let Some(scheduler) = process.scheduler.as_ref().filter(|_| !hooks.is_empty()) {
+            scheduling::check_hooks_can_run(scheduler, "/process/scheduler", &mut report);
+        }
     }
     if spec.annotations().as_ref().is_some_and(|annotations| annotations.contains_key("")) {
         report.fault("/annotations/", "has an empty name; annotations need one");

@@ -89,6 +89,16 @@ pub fn scheduler(asked: &oci::Scheduler, at: &str, report: &mut Report) -> Sched
     }
 }
 
+/// startContainer hooks are children of the container's process, which has its scheduler by then; under SCHED_DEADLINE
+/// it has children only if these do not inherit it (sched(7)).
+pub fn check_hooks_can_run(scheduler: &Scheduler, at: &str, report: &mut Report) {
+    let deadline = scheduler.policy == policy_number(LinuxSchedulerPolicy::SchedDeadline);
+    if deadline && scheduler.flags & flag_bit(LinuxSchedulerFlag::SchedResetOnFork) == 0 {
+        let fault = "lacks SCHED_FLAG_RESET_ON_FORK, without which SCHED_DEADLINE allows no startContainer hooks";
+        report.fault(format!("{at}/flags"), fault);
+    }
+}
+
 /// Numbers of linux/sched.h.
 fn policy_number(policy: LinuxSchedulerPolicy) -> u32 {
     match policy {
@@ -230,6 +240,22 @@ mod tests {
         ] {
             assert_eq!(scheduled(asked).1, [fault]);
         }
+    }
+
+    #[test]
+    fn hooks_need_a_scheduler_that_lets_them_run() {
+        let checked = |asked: Value| {
+            let mut report = Report::default();
+            check_hooks_can_run(&scheduled(asked).0, "/s", &mut report);
+            report.texts()
+        };
+        let deadline =
+            |flags: Value| json!({"policy": "SCHED_DEADLINE", "runtime": 2000, "deadline": 2000, "flags": flags});
+        let fault =
+            "/s/flags: lacks SCHED_FLAG_RESET_ON_FORK, without which SCHED_DEADLINE allows no startContainer hooks";
+        assert_eq!(checked(deadline(json!(["SCHED_FLAG_RECLAIM"]))), [fault]);
+        assert_eq!(checked(deadline(json!(["SCHED_RESET_ON_FORK"]))), Vec::<String>::new());
+        assert_eq!(checked(json!({"policy": "SCHED_FIFO", "priority": 1})), Vec::<String>::new());
     }
 
     #[test]
