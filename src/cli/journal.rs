@@ -134,8 +134,9 @@ fn open(path: &Path) -> Result<File> {
 }
 
 fn print(text: &str) {
-    // Nobody is left who could be told that stderr is closed or full.
-    let _ = std::io::stderr().write_all(text.as_bytes());
+    let write = || std::io::stderr().write_all(text.as_bytes());
+    // Once more, since one call may fail alone. After that nobody is left who could be told that stderr is closed or full.
+    let _ = write().or_else(|_| write());
 }
 
 #[cfg(test)]
