@@ -25,6 +25,7 @@
 mod action;
 mod architecture;
 mod known;
+mod names;
 mod rules;
 mod table;
 mod tree;

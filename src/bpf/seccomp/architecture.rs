@@ -1,11 +1,12 @@
 //! Architectures: what the kernel calls them, how wide their arguments are, and what numbers their calls have.
 
 use std::ops::Range;
-use std::str::FromStr;
 
 use oci_spec::runtime::Arch;
 use seccompiler::SeccompCmpArgLen;
 use syscalls::{aarch64, arm, loongarch64, riscv64, x86, x86_64};
+
+use super::names::by_name;
 
 /// x32 calls are x86_64 calls with this bit set (`__X32_SYSCALL_BIT`); they share one `AUDIT_ARCH`.
 pub(super) const X32_BIT: u32 = 0x4000_0000;
@@ -89,7 +90,7 @@ impl Machine {
 /// The machines whose numbers are known. Those of the other byte order are not here: no kernel that runs this binary
 /// can report their calls, nor would the offsets of argument halves be right for them.
 pub(super) static MACHINES: [Machine; 7] = [
-    machine(Arch::ScmpArchX86_64, |name| Some(x86_64::Sysno::from_str(name).ok()? as u32)),
+    machine(Arch::ScmpArchX86_64, X86_64),
     Machine {
         audit: Arch::ScmpArchX86_64 as u32,
         first: X32_BIT,
@@ -98,13 +99,15 @@ pub(super) static MACHINES: [Machine; 7] = [
     },
     Machine {
         multiplexers: Some(Multiplexers { socketcall: 102, ipc: 117 }),
-        ..machine(Arch::ScmpArchX86, |name| Some(x86::Sysno::from_str(name).ok()? as u32))
+        ..machine(Arch::ScmpArchX86, by_name!(x86))
     },
-    machine(Arch::ScmpArchAarch64, |name| Some(aarch64::Sysno::from_str(renamed(name)).ok()? as u32)),
+    machine(Arch::ScmpArchAarch64, |name| by_name!(aarch64)(renamed(name))),
     Machine { ageless: ARM_PRIVATE..ARM_PRIVATE + 16, ..machine(Arch::ScmpArchArm, arm_eabi) },
-    machine(Arch::ScmpArchRiscv64, |name| Some(riscv64::Sysno::from_str(name).ok()? as u32)),
-    machine(Arch::ScmpArchLoongarch64, |name| Some(loongarch64::Sysno::from_str(renamed(name)).ok()? as u32)),
+    machine(Arch::ScmpArchRiscv64, by_name!(riscv64)),
+    machine(Arch::ScmpArchLoongarch64, |name| by_name!(loongarch64)(renamed(name))),
 ];
+
+const X86_64: fn(&str) -> Option<u32> = by_name!(x86_64);
 
 const fn machine(arch: Arch, number: fn(&str) -> Option<u32>) -> Machine {
     // The spec's enum has the kernel's values, but for x32.
@@ -145,7 +148,7 @@ fn arm_eabi(name: &str) -> Option<u32> {
         "usr32" => ARM_PRIVATE + 4,
         "set_tls" => ARM_PRIVATE + 5,
         "get_tls" => ARM_PRIVATE + 6,
-        name => arm::Sysno::from_str(name).ok()? as u32,
+        name => by_name!(arm)(name)?,
     })
 }
 
@@ -191,7 +194,7 @@ fn x32(name: &str) -> Option<u32> {
         "pwritev2" => 547,
         "_sysctl" | "create_module" | "epoll_ctl_old" | "epoll_wait_old" | "get_kernel_syms" | "get_thread_area"
         | "nfsservctl" | "query_module" | "set_thread_area" | "uselib" | "vserver" => return None,
-        name => x86_64::Sysno::from_str(name).ok()? as u32,
+        name => X86_64(name)?,
     };
     Some(number | X32_BIT)
 }
