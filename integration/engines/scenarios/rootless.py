@@ -115,6 +115,8 @@ def limits(user):
 
     if not os.path.isdir("/run/systemd/system"):
         raise Skip("without systemd nobody delegates a cgroup to a user")
+    if not os.path.exists("/sys/fs/cgroup/cgroup.controllers"):
+        raise Skip("systemd delegates no controller of cgroup v1 to a user")
     name = user.detached("sleep", "1000", options=["--memory", "100m", "--pids-limit", "50"])
     with open(f"/proc/{user.pid(name)}/cgroup") as file:
         path = "/sys/fs/cgroup" + file.read().strip().split("::")[1]
