@@ -46,6 +46,7 @@ tests![
     events_of_a_removed_container_are_no_oom,
     kernel_memory_without_an_effect_is_refused,
     contract_15_exec_goes_into_a_sub_cgroup,
+    limits_without_a_cgroup_are_warned_of,
 ];
 
 /// The container's file, in whatever hierarchy has it.
@@ -552,4 +553,18 @@ fn contract_15_exec_goes_into_a_sub_cgroup() {
     assert!(output.out().lines().any(|line| line == "0::/below"), "{output:?}");
     container.exec_with(["--cgroup", "../.."]).args(["/bin/true"]).fails();
     container.exec_with(["--cgroup", "nothing"]).args(["/bin/true"]).fails();
+}
+
+fn limits_without_a_cgroup_are_warned_of() {
+    ours_only("runc has no --cgroup-manager, and crun says nothing");
+    let run = |bundle: Bundle| {
+        let container = Container::new(bundle.args(["true"]));
+        container
+            .call(["--cgroup-manager", "disabled", "run", "--bundle"])
+            .arg(&container.bundle.dir)
+            .arg(&container.id)
+            .ok()
+    };
+    run(limited(json!({"pids": {"limit": 5}}))).says("/linux/resources: no limit and no device rule holds");
+    run(Bundle::new().remove("/linux/resources")).silent();
 }

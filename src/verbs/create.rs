@@ -81,7 +81,13 @@ pub(super) fn decide(context: &Context, options: &CreateOptions) -> Result<Decid
     let plan = plan::build(&request, &bundle, &Host::here());
     // Both are told at once.
     match (plan, cgroup) {
-        (Ok(plan), Ok((cgroup, scope))) => Ok(Decided { plan, bundle, cgroup, scope }),
+        (Ok(mut plan), Ok((cgroup, scope))) => {
+            if cgroup.is_none() && bundle.config.value.linux().as_ref().is_some_and(|l| l.resources().is_some()) {
+                let warning = "/linux/resources: no limit and no device rule holds: --cgroup-manager disabled";
+                plan.warnings.push(warning.into());
+            }
+            Ok(Decided { plan, bundle, cgroup, scope })
+        }
         (Err(error), Ok(_)) | (Ok(_), Err(error)) => Err(error),
         (Err(one), Err(other)) => Err(one.and(other)),
     }
