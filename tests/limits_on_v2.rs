@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::harness::runtime::{Runtime, elsewhere};
 use crate::harness::{Bundle, Container, differs_on, needs, ours_only, wait_until};
+use crate::resources::refuses_a_wrong_update;
 use crate::tests;
 
 tests![
@@ -237,13 +238,7 @@ fn update_that_is_wrong_changes_nothing() {
     ours_only("peers write until something fails");
     has(&["memory", "pids"]);
     let container = Container::created(limited(json!({"memory": {"limit": 64 << 20}})).sleeping());
-    let before = (value(&container, "memory.max"), value(&container, "pids.max"));
-    let text = r#"{"memory":{"limit":33554432,"swap":1048576},"pids":{"limit":5},"cpu":{"cpus":"x"}}"#;
-    let output = container.call(["update", "--resources", "-", &container.id]).stdin_text(text).fails();
-    for pointer in ["/linux/resources/memory/swap", "/linux/resources/cpu/cpus"] {
-        assert!(output.stderr.contains(pointer), "{output:?}");
-    }
-    assert_eq!((value(&container, "memory.max"), value(&container, "pids.max")), before);
+    refuses_a_wrong_update(&container, || ["memory.max", "pids.max"].map(|file| value(&container, file)));
 }
 
 fn stats_have_runcs_shape() {

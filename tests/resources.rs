@@ -341,13 +341,19 @@ fn update_that_is_wrong_changes_nothing() {
     ours_only("peers write until something fails");
     needs_v1(&["memory", "pids"]);
     let container = Container::created(limited(json!({"memory": {"limit": 64 << 20}})).sleeping());
-    let before = (value(&container, "memory.limit_in_bytes"), value(&container, "pids.max"));
+    refuses_a_wrong_update(&container, || ["memory.limit_in_bytes", "pids.max"].map(|file| value(&container, file)));
+}
+
+/// An update with several faults is refused with all of them, and leaves these values as they are.
+#[track_caller]
+pub fn refuses_a_wrong_update(container: &Container, values: impl Fn() -> [String; 2]) {
+    let before = values();
     let text = r#"{"memory":{"limit":33554432,"swap":1048576},"pids":{"limit":5},"cpu":{"cpus":"x"}}"#;
     let output = container.call(["update", "--resources", "-", &container.id]).stdin_text(text).fails();
     for pointer in ["/linux/resources/memory/swap", "/linux/resources/cpu/cpus"] {
         assert!(output.stderr.contains(pointer), "{output:?}");
     }
-    assert_eq!((value(&container, "memory.limit_in_bytes"), value(&container, "pids.max")), before);
+    assert_eq!(values(), before);
 }
 
 /// A block device that no host has is found only when the kernel is told of it, after all other limits were written.

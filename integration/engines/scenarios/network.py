@@ -73,16 +73,24 @@ def named(engine):
         engine("network", "rm", "own", status=None)
 
 
+def box_of(engine, program):
+    """A root file system with one of the machine's programs in it."""
+    import image
+
+    folder = engine.path(program) + "/root"
+    try:
+        image.box(folder)
+        image.add_program(folder, program)
+    except FileNotFoundError as error:
+        raise Skip(f"no {program} is installed") from error
+    return folder
+
+
 @scenario("lab: a Redis under limits serves requests", *BOTH)
 def redis(engine):
     import image
 
-    folder = engine.path("redis") + "/root"
-    try:
-        image.box(folder)
-        image.add_program(folder, "redis-server")
-    except FileNotFoundError as error:
-        raise Skip("no redis-server is installed") from error
+    folder = box_of(engine, "redis-server")
     engine("import", image.as_tar(folder, folder + ".tar"), "redis")
     engine.detached("redis-server", "--bind", "0.0.0.0", "--protected-mode", "no", "--save", "", image="redis",
                     options=["-p", "16379:6379", "--memory", "100m", "--cpus", "0.5", "--pids-limit", "50", "-u", "1000"])
@@ -126,12 +134,7 @@ http {
 def nginx(engine):
     import image
 
-    folder = engine.path("nginx") + "/root"
-    try:
-        image.box(folder)
-        image.add_program(folder, "nginx")
-    except FileNotFoundError as error:
-        raise Skip("no nginx is installed") from error
+    folder = box_of(engine, "nginx")
     for name, text in (("etc/nginx.conf", NGINX), ("data/index.html", "served\n")):
         with open(os.path.join(folder, name), "w") as file:
             file.write(text)
