@@ -40,5 +40,7 @@ pub mod spawn;
 
 mod json;
 mod passwd;
+#[cfg(test)]
+mod scratch;
 pub mod sys;
 pub mod timestamp;

@@ -111,57 +111,41 @@ fn file_text(path: &Path) -> Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// A directory of its own for one test, gone with it.
-    struct Directory(PathBuf);
-
-    impl Directory {
-        fn new(name: &str) -> Self {
-            let dir = std::env::temp_dir().join(format!("rruntime-bundle-{name}-{}", std::process::id()));
-            std::fs::create_dir(&dir).unwrap();
-            Self(dir.canonicalize().unwrap())
-        }
-    }
-
-    impl Drop for Directory {
-        fn drop(&mut self) {
-            std::fs::remove_dir_all(&self.0).unwrap();
-        }
-    }
+    use crate::scratch::Scratch;
 
     #[test]
     fn a_bundle_is_read_from_its_directory_or_another_file() {
-        let dir = Directory::new("load");
+        let dir = Scratch::new();
         let text = br#"{"ociVersion": "1.0.0"}"#;
-        std::fs::write(dir.0.join("config.json"), text).unwrap();
-        std::fs::write(dir.0.join("other"), br#"{"ociVersion": "1.1.0"}"#).unwrap();
-        let bundle = Bundle::load(&dir.0.join("."), None).unwrap();
-        assert_eq!((bundle.dir, &bundle.text[..]), (dir.0.clone(), &text[..]));
-        let bundle = Bundle::load(&dir.0, Some(&dir.0.join("other"))).unwrap();
+        std::fs::write(dir.join("config.json"), text).unwrap();
+        std::fs::write(dir.join("other"), br#"{"ociVersion": "1.1.0"}"#).unwrap();
+        let bundle = Bundle::load(&dir.join("."), None).unwrap();
+        assert_eq!((bundle.dir, &bundle.text[..]), (dir.to_path_buf(), &text[..]));
+        let bundle = Bundle::load(&dir, Some(&dir.join("other"))).unwrap();
         assert_eq!(bundle.config.value.version(), "1.1.0");
     }
 
     #[test]
     fn what_is_no_bundle_is_told() {
-        let dir = Directory::new("missing");
-        let error = Bundle::load(&dir.0, None).unwrap_err().to_string();
+        let dir = Scratch::new();
+        let error = Bundle::load(&dir, None).unwrap_err().to_string();
         assert!(error.ends_with(
             "config.json\"): no such file or directory (a bundle is a directory with a config.json; `rruntime spec` \
              writes an example of one)"
         ));
-        let error = Bundle::load(&dir.0.join("none"), None).unwrap_err().to_string();
+        let error = Bundle::load(&dir.join("none"), None).unwrap_err().to_string();
         assert!(error.contains("none\"): no such file or directory (a bundle is a directory with"), "{error}");
     }
 
     #[test]
     fn a_file_that_never_ends_or_never_begins_is_refused() {
-        let dir = Directory::new("endless");
-        let fifo = dir.0.join("fifo");
+        let dir = Scratch::new();
+        let fifo = dir.join("fifo");
         nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
-        assert_eq!(Bundle::load(&dir.0, Some(&fifo)).unwrap_err().to_string(), "config.json is empty");
-        let error = Bundle::load(&dir.0, Some(Path::new("/dev/zero"))).unwrap_err().to_string();
+        assert_eq!(Bundle::load(&dir, Some(&fifo)).unwrap_err().to_string(), "config.json is empty");
+        let error = Bundle::load(&dir, Some(Path::new("/dev/zero"))).unwrap_err().to_string();
         assert_eq!(error, "/dev/zero is larger than 16 MiB");
-        let error = Bundle::load(&dir.0, Some(&dir.0)).unwrap_err().to_string();
+        let error = Bundle::load(&dir, Some(&dir)).unwrap_err().to_string();
         assert!(error.ends_with("is a directory"), "{error}");
     }
 }

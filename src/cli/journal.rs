@@ -146,6 +146,7 @@ mod tests {
     use log::Log;
 
     use super::*;
+    use crate::scratch::Scratch;
 
     fn journal(path: &Path, level: LevelFilter) -> Journal {
         Journal::new(&GlobalOptions {
@@ -160,27 +161,10 @@ mod tests {
         journal.log(&Record::builder().level(level).args(format_args!("{message}")).build());
     }
 
-    /// A directory that goes away with the test.
-    struct Scratch(PathBuf);
-
-    impl Scratch {
-        fn new(name: &str) -> Self {
-            let path = std::env::temp_dir().join(format!("rruntime-journal-{name}-{}", std::process::id()));
-            std::fs::create_dir(&path).unwrap();
-            Self(path)
-        }
-    }
-
-    impl Drop for Scratch {
-        fn drop(&mut self) {
-            std::fs::remove_dir_all(&self.0).unwrap();
-        }
-    }
-
     #[test]
     fn the_log_gets_exactly_one_line_of_an_error_and_keeps_what_was_there() {
-        let scratch = Scratch::new("append");
-        let path = scratch.0.join("log.json");
+        let scratch = Scratch::new();
+        let path = scratch.join("log.json");
         let journal = journal(&path, LevelFilter::Warn);
         assert!(!path.exists(), "opened before a record came");
         std::fs::write(&path, "before\n").unwrap();
@@ -197,8 +181,8 @@ mod tests {
 
     #[test]
     fn records_at_the_level_asked_for_are_written_in_order() {
-        let scratch = Scratch::new("levels");
-        let path = scratch.0.join("log");
+        let scratch = Scratch::new();
+        let path = scratch.join("log");
         let journal = journal(&path, LevelFilter::Debug);
         send(&journal, Level::Debug, "one");
         send(&journal, Level::Trace, "no");

@@ -106,16 +106,15 @@ fn write(path: &Path, text: &str) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
-
     use super::*;
+    use crate::scratch::Scratch;
 
     /// A directory in the place of resctrl. The kernel fills a new group with files; here the test does.
-    struct Fake(PathBuf);
+    struct Fake(Scratch);
 
     impl Fake {
-        fn new(name: &str) -> Self {
-            let root = std::env::temp_dir().join(format!("rruntime-resctrl-{name}-{}", std::process::id()));
+        fn new() -> Self {
+            let root = Scratch::new();
             std::fs::create_dir_all(root.join("info")).unwrap();
             std::fs::write(root.join("info/last_cmd_status"), "ok\n").unwrap();
             Self(root)
@@ -124,12 +123,6 @@ mod tests {
         fn groups(&self, owner: GroupOwner) -> ResctrlGroups {
             let control = self.0.join("c1");
             ResctrlGroups { monitoring: Some(control.join("mon_groups/c1")), control, owner }
-        }
-    }
-
-    impl Drop for Fake {
-        fn drop(&mut self) {
-            std::fs::remove_dir_all(&self.0).unwrap();
         }
     }
 
@@ -146,7 +139,7 @@ mod tests {
 
     #[test]
     fn groups_are_made_written_joined_and_removed() {
-        let fake = Fake::new("all");
+        let fake = Fake::new();
         let groups = fake.groups(GroupOwner::Container);
         make_control(&groups).unwrap();
         fill(&groups.control);
@@ -168,7 +161,7 @@ mod tests {
 
     #[test]
     fn a_group_of_others_stays() {
-        let fake = Fake::new("others");
+        let fake = Fake::new();
         let groups = fake.groups(GroupOwner::Others);
         make_control(&groups).unwrap();
         make_control(&groups).unwrap();
@@ -180,7 +173,7 @@ mod tests {
 
     #[test]
     fn what_fails_leaves_nothing_and_says_why() {
-        let fake = Fake::new("fails");
+        let fake = Fake::new();
         std::fs::write(fake.0.join("info/last_cmd_status"), "Mask f0f has non-consecutive 1-bits\n").unwrap();
         // A new directory here has no schemata file: the write fails, as it does for a bad mask.
         let rdt = IntelRdt { groups: fake.groups(GroupOwner::Container), schemata: "L3:0=f0f\n".into() };

@@ -132,25 +132,18 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::scratch::Scratch;
 
     /// A directory for sockets, gone with the test.
-    struct Place(PathBuf);
+    struct Place(Scratch);
 
     impl Place {
-        fn new(name: &str) -> Self {
-            let path = std::env::temp_dir().join(format!("rruntime-agent-{name}-{}", std::process::id()));
-            std::fs::create_dir(&path).unwrap();
-            Self(path)
+        fn new() -> Self {
+            Self(Scratch::new())
         }
 
         fn socket(&self) -> PathBuf {
             self.0.join("agent")
-        }
-    }
-
-    impl Drop for Place {
-        fn drop(&mut self) {
-            std::fs::remove_dir_all(&self.0).unwrap();
         }
     }
 
@@ -164,7 +157,7 @@ mod tests {
 
     #[test]
     fn the_agent_gets_the_state_and_the_descriptor() {
-        let place = Place::new("good");
+        let place = Place::new();
         let server = UnixListener::bind(place.socket()).unwrap();
         // More than a socket's buffer holds, so that it takes several calls.
         let annotation = "x".repeat(1 << 20);
@@ -211,7 +204,7 @@ mod tests {
 
     #[test]
     fn an_agent_that_is_not_there_is_named() {
-        let place = Place::new("absent");
+        let place = Place::new();
         let path = place.socket();
         let text = Agent::connect(&path, PATIENCE).unwrap_err().to_string();
         let step = format!("give the seccomp listener to its agent: connect(AF_UNIX, {path:?})");
@@ -226,7 +219,7 @@ mod tests {
 
     #[test]
     fn an_agent_that_closes_is_named() {
-        let place = Place::new("closed");
+        let place = Place::new();
         let server = UnixListener::bind(place.socket()).unwrap();
         let agent = Agent::connect(&place.socket(), PATIENCE).unwrap();
         drop(server.accept().unwrap());
@@ -238,7 +231,7 @@ mod tests {
 
     #[test]
     fn an_agent_that_does_not_read_is_not_waited_for() {
-        let place = Place::new("deaf");
+        let place = Place::new();
         let _server = UnixListener::bind(place.socket()).unwrap();
         let file = File::open("/dev/null").unwrap();
         let state = vec![b' '; 1 << 22];
@@ -250,7 +243,7 @@ mod tests {
 
     #[test]
     fn an_agent_that_does_not_accept_is_not_waited_for() {
-        let place = Place::new("full");
+        let place = Place::new();
         let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None).unwrap();
         rustix::net::bind(&socket, &SocketAddrUnix::new(place.socket()).unwrap()).unwrap();
         rustix::net::listen(&socket, 0).unwrap();

@@ -215,6 +215,7 @@ fn current_label(file: impl AsFd) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scratch::Scratch;
 
     #[test]
     fn a_confined_runtime_stacks_what_it_may_not_leave() {
@@ -231,12 +232,12 @@ mod tests {
 
     #[test]
     fn cve_2019_16884_a_fake_proc_is_no_place_for_a_label() {
-        let fake = std::env::temp_dir().join(format!("rr-unit-fake-proc-{}", std::process::id()));
+        let fake = Scratch::new();
         let attributes = fake.join(std::process::id().to_string()).join("attr/apparmor");
         std::fs::create_dir_all(&attributes).unwrap();
         std::fs::write(attributes.join("exec"), "").unwrap();
         std::os::unix::fs::symlink(std::process::id().to_string(), fake.join("self")).unwrap();
-        let open = || rustix::fs::open(&fake, OFlags::PATH | OFlags::DIRECTORY, Mode::empty()).unwrap();
+        let open = || rustix::fs::open(&*fake, OFlags::PATH | OFlags::DIRECTORY, Mode::empty()).unwrap();
         let refused = Attributes::below(open()).map(drop).unwrap_err();
         assert_eq!(refused.to_string(), "/proc is not a procfs: a label written there would be lost");
         // The attack works where nobody looks what file system it is.
@@ -245,7 +246,6 @@ mod tests {
         let (attribute, file) = unchecked.either("apparmor/exec", "exec").unwrap();
         Label { file, attribute, text: "exec lost".into(), pointer: String::new() }.write().unwrap();
         assert_eq!(std::fs::read_to_string(attributes.join("exec")).unwrap(), "exec lost");
-        std::fs::remove_dir_all(&fake).unwrap();
     }
 
     #[test]

@@ -233,10 +233,11 @@ fn dup(descriptor: BorrowedFd<'_>) -> Result<OwnedFd> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scratch::Scratch;
 
-    fn scratch() -> (tempdir::Scratch, Root) {
-        let scratch = tempdir::Scratch::new("root");
-        let root = Root::open(scratch.path()).unwrap();
+    fn scratch() -> (Scratch, Root) {
+        let scratch = Scratch::new();
+        let root = Root::open(&scratch).unwrap();
         (scratch, root)
     }
 
@@ -245,29 +246,29 @@ mod tests {
         let (dir, root) = scratch();
         root.resolve_or_make(Path::new("/a/b"), TargetKind::Directory, Links::Followed).unwrap();
         root.resolve_or_make(Path::new("/a/c/file"), TargetKind::File, Links::Followed).unwrap();
-        assert!(dir.path().join("a/b").is_dir() && dir.path().join("a/c/file").is_file());
+        assert!(dir.join("a/b").is_dir() && dir.join("a/c/file").is_file());
     }
 
     #[test]
     fn dangling_links_are_followed_inside_the_root_only() {
         let (dir, root) = scratch();
-        let outside = tempdir::Scratch::new("outside");
-        std::os::unix::fs::symlink(outside.path().join("x"), dir.path().join("absolute")).unwrap();
-        std::os::unix::fs::symlink("../../../../../../tmp/up", dir.path().join("up")).unwrap();
+        let outside = Scratch::new();
+        std::os::unix::fs::symlink(outside.join("x"), dir.join("absolute")).unwrap();
+        std::os::unix::fs::symlink("../../../../../../tmp/up", dir.join("up")).unwrap();
         for name in ["/absolute", "/up"] {
             root.resolve_or_make(Path::new(name), TargetKind::File, Links::Followed).unwrap();
         }
-        assert!(!outside.path().join("x").exists());
-        assert!(dir.path().join("tmp/up").is_file());
-        let inside = dir.path().join(outside.path().strip_prefix("/").unwrap()).join("x");
+        assert!(!outside.join("x").exists());
+        assert!(dir.join("tmp/up").is_file());
+        let inside = dir.join(outside.strip_prefix("/").unwrap()).join("x");
         assert!(inside.is_file());
     }
 
     #[test]
     fn links_are_refused_where_nothing_may_redirect() {
         let (dir, root) = scratch();
-        std::fs::create_dir(dir.path().join("real")).unwrap();
-        std::os::unix::fs::symlink("real", dir.path().join("proc")).unwrap();
+        std::fs::create_dir(dir.join("real")).unwrap();
+        std::os::unix::fs::symlink("real", dir.join("proc")).unwrap();
         let refused = root.resolve_or_make(Path::new("/proc"), TargetKind::Directory, Links::Refused).unwrap_err();
         assert!(refused.to_string().contains("must not be or go through a symbolic link"), "{refused}");
     }
@@ -275,29 +276,8 @@ mod tests {
     #[test]
     fn a_loop_of_links_ends() {
         let (dir, root) = scratch();
-        std::os::unix::fs::symlink("two", dir.path().join("one")).unwrap();
-        std::os::unix::fs::symlink("one/x", dir.path().join("two")).unwrap();
+        std::os::unix::fs::symlink("two", dir.join("one")).unwrap();
+        std::os::unix::fs::symlink("one/x", dir.join("two")).unwrap();
         assert!(root.resolve_or_make(Path::new("/one/x"), TargetKind::File, Links::Followed).is_err());
-    }
-
-    mod tempdir {
-        pub(super) struct Scratch(std::path::PathBuf);
-        impl Scratch {
-            pub(super) fn new(name: &str) -> Self {
-                static SERIAL: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
-                let serial = SERIAL.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-                let path = std::env::temp_dir().join(format!("rr-unit-{name}-{}-{serial}", std::process::id()));
-                std::fs::create_dir(&path).unwrap();
-                Self(path)
-            }
-            pub(super) fn path(&self) -> &std::path::Path {
-                &self.0
-            }
-        }
-        impl Drop for Scratch {
-            fn drop(&mut self) {
-                std::fs::remove_dir_all(&self.0).unwrap();
-            }
-        }
     }
 }

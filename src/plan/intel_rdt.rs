@@ -203,13 +203,14 @@ mod tests {
 
     use super::super::host::Confinement;
     use super::*;
+    use crate::scratch::Scratch;
 
     /// What a resctrl with one group, `gold`, looks like.
-    struct Fake(PathBuf);
+    struct Fake(Scratch);
 
     impl Fake {
-        fn new(name: &str) -> Self {
-            let root = std::env::temp_dir().join(format!("rruntime-rdt-{name}-{}", std::process::id()));
+        fn new() -> Self {
+            let root = Scratch::new();
             std::fs::create_dir_all(root.join("gold/mon_groups")).unwrap();
             std::fs::write(root.join("schemata"), "    MB:0=100;1=100\n    L3:0=fffff;1=fffff\n").unwrap();
             std::fs::write(root.join("gold/schemata"), "    MB:0= 50;1=100\n    L3:0=000ff;1=fffff\n").unwrap();
@@ -217,13 +218,7 @@ mod tests {
         }
 
         fn built(&self, asked: Value) -> (Option<IntelRdt>, Vec<String>) {
-            built(Some(self.0.clone()), asked)
-        }
-    }
-
-    impl Drop for Fake {
-        fn drop(&mut self) {
-            std::fs::remove_dir_all(&self.0).unwrap();
+            built(Some(self.0.to_path_buf()), asked)
         }
     }
 
@@ -236,7 +231,7 @@ mod tests {
 
     #[test]
     fn without_closid_the_group_is_the_containers() {
-        let fake = Fake::new("own");
+        let fake = Fake::new();
         let (rdt, faults) = fake.built(json!({"schemata": ["L3:0=f", "MB:0=20"], "enableMonitoring": true}));
         assert_eq!(faults, Vec::<String>::new());
         let control = fake.0.join("c1");
@@ -250,7 +245,7 @@ mod tests {
 
     #[test]
     fn groups_of_others_are_joined() {
-        let fake = Fake::new("join");
+        let fake = Fake::new();
         for asked in [
             json!({"closID": "gold"}),
             json!({"closID": "gold", "l3CacheSchema": "L3:0=ff"}),
@@ -271,7 +266,7 @@ mod tests {
 
     #[test]
     fn groups_that_cannot_be() {
-        let fake = Fake::new("refused");
+        let fake = Fake::new();
         let root = fake.0.display();
         for (asked, fault) in [
             (

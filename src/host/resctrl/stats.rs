@@ -141,10 +141,11 @@ fn absent<T>(result: std::io::Result<T>, path: &Path) -> Result<Option<T>> {
 mod tests {
     use super::*;
     use crate::plan::intel_rdt::GroupOwner;
+    use crate::scratch::Scratch;
 
     #[test]
     fn groups_become_what_runc_prints() {
-        let root = std::env::temp_dir().join(format!("rruntime-resctrl-stats-{}", std::process::id()));
+        let root = Scratch::new();
         for (name, text) in [
             ("info/L3/cbm_mask", "fff\n"),
             ("info/L3/min_cbm_bits", "1\n"),
@@ -162,7 +163,6 @@ mod tests {
         let control = root.join("c1");
         let monitoring = Some(control.join("mon_groups/c1"));
         let stats = read(&ResctrlGroups { control, owner: GroupOwner::Container, monitoring });
-        std::fs::remove_dir_all(&root).unwrap();
         assert_eq!(
             serde_json::to_value(stats.unwrap()).unwrap(),
             serde_json::json!({

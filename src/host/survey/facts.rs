@@ -181,8 +181,7 @@ mod tests {
 
     #[test]
     fn a_state_directory_need_not_exist_and_must_be_writable() {
-        let missing = std::env::temp_dir().join(format!("rr-unit-missing-{}/none", std::process::id()));
-        assert_eq!(state_fault(&missing), Ok(()));
+        assert_eq!(state_fault(&crate::scratch::Scratch::new().join("none/none")), Ok(()));
         let fault = state_fault(Path::new("/dev/null/x")).unwrap_err().to_string();
         assert_eq!(fault, "\"/dev/null\" is no directory");
     }

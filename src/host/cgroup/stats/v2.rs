@@ -131,11 +131,11 @@ fn parse_pressure(text: &str) -> Pressure {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scratch::Scratch;
 
     #[test]
     fn a_cgroups_files_become_what_runc_prints() {
-        let dir = std::env::temp_dir().join(format!("rruntime-stats-{}", std::process::id()));
-        std::fs::create_dir(&dir).unwrap();
+        let dir = Scratch::new();
         for (name, text) in [
             ("cpu.stat", "usage_usec 5\nuser_usec 3\nsystem_usec 2\nnr_periods 9\nnr_throttled 4\nthrottled_usec 7\n"),
             (
@@ -160,9 +160,7 @@ mod tests {
             std::fs::write(dir.join(name), text).unwrap();
         }
         let mut stats = Stats::default();
-        let result = read(&dir, &mut stats);
-        std::fs::remove_dir_all(&dir).unwrap();
-        result.unwrap();
+        read(&dir, &mut stats).unwrap();
         let json = serde_json::to_value(&stats).unwrap();
         assert_eq!(json["cpu"]["usage"], serde_json::json!({"total": 5000, "kernel": 2000, "user": 3000}));
         assert_eq!(
