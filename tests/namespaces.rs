@@ -1,14 +1,16 @@
 //! Namespaces: new, kept, joined by path; host and domain name; time offsets; user namespaces and their maps.
 
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use nix::mount::MsFlags;
 use serde_json::json;
 
 use crate::harness::runtime::Runtime;
 use crate::harness::view::Mounted;
-use crate::harness::{Bundle, Container, differs_on, ours_only, scratch};
+use crate::harness::{Bundle, Container, differs_on, leftovers, ours_only, scratch};
 use crate::tests;
 
 tests![
@@ -19,6 +21,8 @@ tests![
     network_namespace_joined_by_path,
     uts_and_ipc_namespaces_joined_by_path,
     mount_namespace_joined_by_path,
+    mount_namespace_joined_by_path_is_not_asked_for_cgroups,
+    no_namespace_at_all,
     no_mount_namespace_inherits_the_runtimes,
     no_mount_namespace_changes_no_other_mount,
     no_mount_namespace_on_a_shared_mount,
@@ -136,6 +140,34 @@ fn mount_namespace_joined_by_path() {
     assert!(output.status.code().is_some(), "{output:?}");
 }
 
+/// Whoever owns the namespace may have laid links where the host has its cgroups.
+fn mount_namespace_joined_by_path_is_not_asked_for_cgroups() {
+    ours_only("runc refuses it as soon as anything is to be mounted");
+    let victim = scratch::path("victim");
+    fs::write(&victim, "untouched").unwrap();
+    let bundle = Bundle::new();
+    let path = bundle.config["linux"]["cgroupsPath"].as_str().unwrap().to_owned();
+    let mut lures = String::new();
+    for hierarchy in leftovers::hierarchies() {
+        let dir = format!("{}{path}", hierarchy.display());
+        lures += &format!("mkdir -p {dir}; ln -s {0} {dir}/tasks; ln -s {0} {dir}/cgroup.procs; ", victim.display());
+    }
+    let script = format!("mount -t tmpfs none /sys/fs/cgroup; {lures} echo ready; exec sleep 1000");
+    let mut attacker = Command::new("unshare");
+    attacker.args(["--mount", "--propagation", "private", "sh", "-c", &script]).stdout(Stdio::piped());
+    let mut attacker = attacker.spawn().unwrap();
+    let mut said = [0u8; 6];
+    attacker.stdout.take().unwrap().read_exact(&mut said).unwrap();
+    let namespace = path_of(attacker.id().cast_signed(), "mnt");
+    let container = Container::created(bundle.namespace("mount", Some(&namespace)).sleeping());
+    assert_eq!(fs::read_to_string(&victim).unwrap(), "untouched");
+    let text = fs::read_to_string(format!("/proc/{}/cgroup", container.pid())).unwrap();
+    assert_eq!(text.lines().filter(|line| line.ends_with(&path)).count(), leftovers::hierarchies().len(), "{text}");
+    container.delete_force();
+    attacker.kill().unwrap();
+    attacker.wait().unwrap();
+}
+
 /// The mounts of this process, without the ids, which are given out again.
 fn own_mounts() -> Vec<String> {
     let text = fs::read_to_string("/proc/self/mountinfo").unwrap();
@@ -144,6 +176,22 @@ fn own_mounts() -> Vec<String> {
 
 fn sharing_mounts() -> Bundle {
     Bundle::new().without_namespace("mount")
+}
+
+/// Nothing is left to be made, by the clone or by init.
+fn no_namespace_at_all() {
+    differs_on(Runtime::Runc, "it wants a mount namespace");
+    for kinds in [&[][..], &["pid"], &["pid", "cgroup"], &["network"]] {
+        let none = Bundle::new().remove("/hostname").set("/linux/namespaces", json!([]));
+        let bundle = kinds.iter().fold(none, |bundle, kind| bundle.namespace(kind, None));
+        let container = Container::started(bundle.without_mount("/sys").without_mount("/dev/mqueue").sleeping());
+        for (kind, name) in [("pid", "pid"), ("network", "net"), ("ipc", "ipc"), ("uts", "uts"), ("cgroup", "cgroup")] {
+            let own = link_of(container.pid(), name) != fs::read_link(format!("/proc/self/ns/{name}")).unwrap();
+            assert_eq!(own, kinds.contains(&kind), "{kind} of {kinds:?}");
+        }
+        container.delete_force();
+        container.assert_gone();
+    }
 }
 
 fn no_mount_namespace_inherits_the_runtimes() {

@@ -12,14 +12,19 @@ use crate::spawn::protocol::{Channel, Order, Report, send_descriptor};
 /// in which something could look (CVE-2016-9962), and after the id maps, which a rootless runtime can write only to a
 /// process that it may look at.
 pub(super) fn await_go(channel: &Channel) -> Result<()> {
-    match channel.receive_order()? {
-        Some(Order::Go) => {}
-        other => return Err(unexpected(other)),
-    }
+    await_order(channel, &Order::Go)?;
     identity::hide()
 }
 
-pub(super) fn unexpected(order: Option<Order>) -> Error {
+/// Waits for the one order that is due.
+pub(super) fn await_order(channel: &Channel, due: &Order) -> Result<()> {
+    match channel.receive_order()? {
+        Some(order) if order == *due => Ok(()),
+        other => Err(unexpected(other)),
+    }
+}
+
+fn unexpected(order: Option<Order>) -> Error {
     match order {
         Some(order) => Error::new(format!("unexpected order {order:?}")),
         // It died: nobody reads this, and init must end.

@@ -7,6 +7,7 @@
 //! Runs with all privileges in the container's user namespace until [`identity::become_user`]. Memory is a copy of the
 //! runtime's, so that the plan needs no parsing; the limits of the container hold already.
 
+mod cgroup;
 mod change_root;
 mod copy_up;
 mod devices;
@@ -32,13 +33,15 @@ use rustix::process::Signal;
 use rustix::thread::ThreadNameSpaceType;
 
 use crate::error::{Error, Result, Wrap};
-use crate::host::cgroup::{Cgroup, Unified};
+use crate::host::cgroup::Stage;
 use crate::host::hooks::{self, Surroundings};
 use crate::plan::{Dev, Namespace, NamespaceKind, Plan, Process, Terminal};
+use crate::spawn::birth;
 use crate::spawn::protocol::{Channel, Order, Report};
 use crate::state::{Record, Status};
 use crate::sys;
-use hand_over::{await_go, unexpected, wait_without_program};
+pub(crate) use cgroup::JoinCgroup;
+use hand_over::{await_go, await_order, wait_without_program};
 use labels::Labels;
 use mount::Mounting;
 use root::{Links, Root};
@@ -52,6 +55,8 @@ pub(crate) struct Setup<'a> {
     /// For the state that hooks get.
     pub(crate) record: &'a Record,
     pub(crate) cgroup: JoinCgroup<'a>,
+    /// `CLONE_NEW*` bits of the namespaces that init makes itself.
+    pub(crate) unshare: u64,
     /// Namespaces that init joins itself.
     pub(crate) joins: Vec<NamespaceKind>,
     /// Detached trees by the mount's place in the plan.
@@ -86,15 +91,6 @@ pub(crate) struct Shared<'a> {
     pub(crate) keyring: Keyring<'a>,
 }
 
-/// Who moves the process into its cgroup.
-#[derive(Clone, Copy)]
-pub(crate) enum JoinCgroup<'a> {
-    /// It does so itself.
-    Itself(&'a Cgroup, Unified),
-    /// The runtime has, or there is none.
-    Done,
-}
-
 /// The session keyring.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Keyring<'a> {
@@ -108,7 +104,7 @@ pub(crate) enum Keyring<'a> {
 
 /// Runs init.
 pub(crate) fn create(setup: Setup<'_>) -> ! {
-    match Born::new(&setup.shared, setup.cgroup, setup.plan.process.as_ref()) {
+    match Born::new(&setup.shared, setup.cgroup, setup.unshare, setup.plan.process.as_ref()) {
         Ok(born) => end(born.create(setup)),
         Err(error) => end((setup.shared.channel, error)),
     }
@@ -116,7 +112,7 @@ pub(crate) fn create(setup: Setup<'_>) -> ! {
 
 /// Runs the process of an exec.
 pub(crate) fn enter(entering: Entering<'_>) -> ! {
-    match Born::new(&entering.shared, entering.cgroup, Some(entering.process)) {
+    match Born::new(&entering.shared, entering.cgroup, 0, Some(entering.process)) {
         Ok(born) => end(born.enter(entering)),
         Err(error) => end((entering.shared.channel, error)),
     }
@@ -141,15 +137,20 @@ struct Born {
 }
 
 impl Born {
-    fn new(shared: &Shared<'_>, cgroup: JoinCgroup<'_>, process: Option<&Process>) -> Result<Self> {
+    fn new(shared: &Shared<'_>, cgroup: JoinCgroup<'_>, unshare: u64, process: Option<&Process>) -> Result<Self> {
         // Its standard error is the container's, and the path of a log would be looked up inside the container.
         log::set_max_level(log::LevelFilter::Off);
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).wrap("prctl(PR_SET_PDEATHSIG)")?;
+        if cgroup.is_in_stages() {
+            shared.channel.send(&Report::Begun)?;
+        }
         // Where the runtime died before the line above, the channel is at its end, and the first receive says so.
         sys::signal::reset().wrap("sigprocmask(SIG_SETMASK)")?;
         rustix::process::setsid().wrap("setsid()")?;
-        join_cgroup(cgroup)?;
+        birth::unshare(unshare)?;
+        cgroup.enter(Stage::Birth)?;
         await_go(&shared.channel)?;
+        cgroup.enter(Stage::Mounts)?;
         // In the host's mount namespace still, and before the keyring, which gets a label too.
         let labels = Labels::open(process)?;
         keyring::join(shared.keyring)?;
@@ -157,9 +158,9 @@ impl Born {
     }
 
     fn create(self, setup: Setup<'_>) -> Fatal {
-        let Setup { plan, record, cgroup: _, joins, mut sources, root, shared } = setup;
+        let Setup { plan, record, cgroup, unshare: _, joins, mut sources, root, shared } = setup;
         let prepared = ProcSys::open(plan)
-            .and_then(|proc_sys| join(plan, &joins, root, proc_sys))
+            .and_then(|proc_sys| join(plan, &joins, root, proc_sys, cgroup))
             .and_then(|joined| joined.mount(plan, record, &mut sources, &shared))
             .and_then(|mounted| mounted.change_root(plan));
         let rooted = match prepared {
@@ -213,7 +214,13 @@ fn enter_container(
 }
 
 /// Joins everything that exists before mounting begins.
-fn join(plan: &Plan, joins: &[NamespaceKind], root: Option<OwnedFd>, proc_sys: ProcSys) -> Result<Joined> {
+fn join<'a>(
+    plan: &Plan,
+    joins: &[NamespaceKind],
+    root: Option<OwnedFd>,
+    proc_sys: ProcSys,
+    cgroup: JoinCgroup<'a>,
+) -> Result<Joined<'a>> {
     for kind in joins {
         let Namespace::Join { path, fd } = plan.namespaces.get(*kind) else { continue };
         sys::nsfs::enter(fd, *kind)
@@ -221,10 +228,6 @@ fn join(plan: &Plan, joins: &[NamespaceKind], root: Option<OwnedFd>, proc_sys: P
             .wrap_with(|| format!("join the {} namespace", kind.name()))?;
     }
     identity::become_root_of(&plan.namespaces.user)?;
-    if plan.namespaces.cgroup.is_new() {
-        // Rooted at the cgroup that the process is in at this moment (cgroup_namespaces(7)).
-        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWCGROUP).wrap("unshare(CLONE_NEWCGROUP)")?;
-    }
     set_names(plan)?;
     if plan.namespaces.network.is_new() {
         sys::network::loopback_up().wrap("bring the loopback interface up")?;
@@ -233,14 +236,7 @@ fn join(plan: &Plan, joins: &[NamespaceKind], root: Option<OwnedFd>, proc_sys: P
         Some(mounted) => Root::of(mounted),
         None => change_root::enter_mount_namespace(plan)?,
     };
-    Ok(Joined { root, proc_sys })
-}
-
-fn join_cgroup(cgroup: JoinCgroup<'_>) -> Result<()> {
-    match cgroup {
-        JoinCgroup::Itself(cgroup, unified) => cgroup.join_self(unified).wrap("join the cgroup"),
-        JoinCgroup::Done => Ok(()),
-    }
+    Ok(Joined { root, proc_sys, cgroup: Some(cgroup) })
 }
 
 fn set_names(plan: &Plan) -> Result<()> {
@@ -258,20 +254,26 @@ fn set_names(plan: &Plan) -> Result<()> {
 }
 
 /// In all its namespaces, with the rootfs as a mount of its own; the host's tree is still there.
-struct Joined {
+struct Joined<'a> {
     root: Root,
     proc_sys: ProcSys,
+    /// Until the rest of it has been entered.
+    cgroup: Option<JoinCgroup<'a>>,
 }
 
-impl Joined {
+impl Joined<'_> {
     /// Makes mounts, devices and terminal, and lets the hooks see them.
     fn mount(
-        self,
+        mut self,
         plan: &Plan,
         record: &Record,
         sources: &mut Vec<Option<OwnedFd>>,
         shared: &Shared<'_>,
     ) -> Result<Mounted> {
+        let mut enter_cgroup = || match self.cgroup.take() {
+            Some(cgroup) => cgroup.enter_the_rest(&shared.channel, &plan.namespaces.cgroup),
+            None => Ok(()),
+        };
         let root = self.root;
         let mut mounting = Mounting {
             root: &root,
@@ -285,8 +287,12 @@ impl Joined {
             dev: None,
         };
         for (index, mount) in plan.mounts.iter().enumerate() {
+            if mount.what.shows_cgroups() {
+                enter_cgroup()?;
+            }
             mounting.make(index, mount)?;
         }
+        enter_cgroup()?;
         let terminal = fill_dev(plan, &root, mounting.dev.take())?;
         if let Some(process) = &plan.process {
             make_cwd(process, &root)?;
@@ -294,10 +300,7 @@ impl Joined {
         mounting.finish().wrap("make a tmpfs read-only")?;
         if !plan.hooks.prestart.is_empty() || !plan.hooks.create_runtime.is_empty() {
             shared.channel.send(&Report::Prepared)?;
-            match shared.channel.receive::<Order>()? {
-                Some(Order::Proceed) => {}
-                other => return Err(unexpected(other)),
-            }
+            await_order(&shared.channel, &Order::Proceed)?;
         }
         let create_container = &plan.hooks.create_container;
         if !create_container.is_empty() {

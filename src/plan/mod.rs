@@ -331,6 +331,17 @@ pub enum MountWhat {
     },
 }
 
+impl MountWhat {
+    /// Whether it shows the cgroups that a process is in, as its cgroup namespace has them.
+    pub fn shows_cgroups(&self) -> bool {
+        match self {
+            Self::CgroupV1 { .. } | Self::CgroupV2 { .. } => true,
+            Self::Filesystem { fstype, .. } => fstype.to_bytes().starts_with(b"cgroup"),
+            Self::Bind { .. } | Self::Remount { .. } => false,
+        }
+    }
+}
+
 /// Options of a file system as mount(2) takes them.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct SuperblockOptions {

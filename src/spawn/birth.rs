@@ -1,6 +1,7 @@
 //! The clone: namespaces go in, init comes out, as a child of the runtime in all the new ones.
 //!
-//! One clone3 makes the new namespaces. A namespace joined by path is joined by init, except where it has to be there
+//! One clone3 makes the new namespaces; or it makes those that only a clone can make, and init the others itself, where
+//! the runtime has something to do meanwhile. A namespace joined by path is joined by init, except where it has to be there
 //! at the clone: pid and time (only children enter those), and all of them where a new user namespace would leave init
 //! without the privilege to join. For these the runtime goes there, clones, and comes back. A user namespace joined by
 //! path is the one that the runtime could not come back from: a short-lived process goes there in its place, and makes
@@ -28,9 +29,19 @@ pub(super) enum Birth {
     Runtime(Child),
 }
 
+/// Who makes the new namespaces that a process can make for itself (unshare(2)): mount, network, ipc and uts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unshared {
+    /// They come with the clone.
+    ByClone,
+    /// Init, as its first step: a network namespace alone takes half a millisecond.
+    ByInit,
+}
+
 /// Makes init. `channel` is the runtime's end, `inside` init's.
 pub(super) fn birth(
     namespaces: &Namespaces,
+    unshared: Unshared,
     time_offsets: &[String],
     cgroup: Option<BorrowedFd<'_>>,
     channel: &Channel,
@@ -41,7 +52,8 @@ pub(super) fn birth(
     }
     hide_child()?;
     let detour = Detour::take(namespaces, time_offsets)?;
-    let cloned = clone3(new_flags(namespaces), cgroup, Parentage::Child).map_err(explain);
+    let flags = new_flags(namespaces) & !unshared_by_init(namespaces, unshared);
+    let cloned = clone3(flags, cgroup, Parentage::Child).map_err(explain);
     match cloned {
         Ok(Cloned::Child) => Ok(Birth::Init),
         Ok(Cloned::Parent(child)) => match detour.back() {
@@ -101,6 +113,25 @@ fn new_flags(namespaces: &Namespaces) -> u64 {
         .filter(|kind| namespaces.get(*kind).is_new())
         .filter(|kind| !matches!(kind, NamespaceKind::Cgroup | NamespaceKind::Time))
         .fold(0, |flags, kind| flags | kind.clone_flag())
+}
+
+/// `CLONE_NEW*` bits of what init has to make: never a pid namespace, which only children enter.
+pub(super) fn unshared_by_init(namespaces: &Namespaces, unshared: Unshared) -> u64 {
+    match unshared {
+        Unshared::ByClone => 0,
+        Unshared::ByInit => new_flags(namespaces) & !NamespaceKind::Pid.clone_flag(),
+    }
+}
+
+/// Init's part: the bits of [`unshared_by_init`].
+pub(crate) fn unshare(flags: u64) -> Result<()> {
+    if flags == 0 {
+        return Ok(());
+    }
+    // The bits of namespaces fit (linux/sched.h).
+    nix::sched::unshare(CloneFlags::from_bits_retain(flags as i32))
+        .wrap_with(|| format!("unshare({flags:#x})"))
+        .map_err(explain)
 }
 
 fn explain(error: Error) -> Error {

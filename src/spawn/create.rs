@@ -9,21 +9,21 @@ use rustix::fs::{Mode, OFlags};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use rustix::rand::GetRandomFlags;
 
-use super::birth::{self, Birth};
+use super::birth::{self, Birth, Unshared};
 use super::protocol::{Channel, Order, Report};
 use super::start::await_exec;
 use super::{descriptors, sources};
 use crate::error::{Error, Failure, Result, Wrap};
-use crate::host::cgroup::{Cgroup, Unified};
+use crate::host::cgroup::{Cgroup, Entry, Stage, Unified};
 use crate::host::hooks::{self, Surroundings};
 use crate::host::root_mount::{self, RootMount};
 use crate::host::scope::{Kept, Planned};
 use crate::host::{console, id_maps, net_devices, resctrl};
 use crate::init::{self, JoinCgroup, Keyring, Setup, Shared};
-use crate::plan::cgroup::CgroupPlan;
+use crate::plan::cgroup::{Authority, CgroupPlan};
 use crate::plan::intel_rdt::ResctrlGroups;
 use crate::plan::net_devices::Lent;
-use crate::plan::{Namespace, Plan, Process};
+use crate::plan::{Namespace, Namespaces, Plan, Process};
 use crate::state::process::Identity;
 use crate::state::{Dir, Phase, Record, Status, Store};
 use crate::sys;
@@ -120,7 +120,7 @@ impl Making {
         console: Option<OwnedFd>,
         pidfd_socket: Option<OwnedFd>,
     ) -> Result<(Channel, Record, Option<OwnedFd>)> {
-        let Request { plan, cgroup, scope, mut record, .. } = request;
+        let Request { plan, mut cgroup, scope, mut record, .. } = request;
         if !plan.net_devices.is_empty() {
             // Before they are moved: a `delete --force` then finds them.
             record.net_devices = net_devices::look(&plan.net_devices)?;
@@ -133,7 +133,11 @@ impl Making {
         let shares_mounts = matches!(plan.namespaces.mount, Namespace::Host);
         let root = shares_mounts.then(|| root_mount::clone(&plan.rootfs)).transpose()?;
         record.root_mount = root.as_ref().map(|root| root.kept.clone());
-        let cgroup = self.write_intent(&mut record, cgroup, request.config)?;
+        if let Some(cgroup) = &mut cgroup {
+            Cgroup::foresee(cgroup);
+            record.cgroup = Some(cgroup.membership.clone());
+        }
+        self.dir.write_intent(&record, request.config)?;
         if let Some(root) = &root {
             root.attach()?;
             self.root_mount = Some(root.kept.clone());
@@ -143,6 +147,11 @@ impl Making {
             resctrl::make(rdt)?;
             self.resctrl = Some(rdt.groups.clone());
         }
+        let unshared = match (&cgroup, &scope) {
+            (Some(cgroup), None) => self.begin_cgroup(plan, cgroup)?,
+            // systemd makes it, which needs a process for it first.
+            _ => Unshared::ByClone,
+        };
         let start_socket = match request.start {
             StartBy::Socket => Some(start_socket(&self.dir)?),
             StartBy::Runtime => None,
@@ -157,7 +166,7 @@ impl Making {
         let unified = if into.is_some() { Unified::ClonedInto } else { Unified::Move };
         // What init makes has the modes that it asks for.
         let own = rustix::process::umask(Mode::empty());
-        let born = birth::birth(&plan.namespaces, &plan.time_offsets, into, &channel, &inside);
+        let born = birth::birth(&plan.namespaces, unshared, &plan.time_offsets, into, &channel, &inside);
         if !matches!(born, Ok(Birth::Init)) {
             rustix::process::umask(own);
         }
@@ -171,62 +180,48 @@ impl Making {
                     inherited: request.inherited,
                     keyring: keyring.as_deref().map_or(Keyring::Inherited, Keyring::New),
                 };
-                self.become_init(plan, &record, unified, sources, root.map(|root| root.tree), shared)
+                let unshare = birth::unshared_by_init(&plan.namespaces, unshared);
+                self.become_init(plan, &record, (unshare, unified), sources, root.map(|root| root.tree), shared)
             }
             Birth::Runtime(child) => self.child = Some(child),
         }
         drop((inside, start_socket, console));
-        if let (Some(scope), Some(cgroup)) = (scope, cgroup) {
-            self.start_scope(scope, &cgroup, &mut record)?;
+        if let (Some(scope), Some(cgroup)) = (scope, &cgroup) {
+            self.start_scope(scope, cgroup)?;
         }
-        let terminal = self.converse(plan, &mut record, &channel, unified, &sources)?;
+        let terminal = self.converse(plan, &mut record, &channel, (cgroup.as_ref(), unified), &sources)?;
         if let (Some(socket), Some(child)) = (pidfd_socket, &self.child) {
             console::send_pidfd(&socket, &child.pidfd)?;
         }
         Ok((channel, record, terminal))
     }
 
-    /// Writes down what is about to be made, and makes the cgroup, limits and all. The plan is given back where systemd
-    /// makes it, which needs a process for it first.
-    fn write_intent(
-        &mut self,
-        record: &mut Record,
-        cgroup: Option<CgroupPlan>,
-        config: &[u8],
-    ) -> Result<Option<CgroupPlan>> {
-        let Some(mut plan) = cgroup else {
-            return self.dir.write_intent(record, config).map(|()| None);
-        };
-        Cgroup::foresee(&mut plan);
-        record.cgroup = Some(plan.membership.clone());
-        self.dir.write_intent(record, config)?;
-        if record.scope.is_some() {
-            return Ok(Some(plan));
-        }
-        let cgroup = self.cgroup.insert(Cgroup::create(&plan).wrap("make the cgroup")?);
-        cgroup.apply(&plan).wrap("set the limits of the cgroup")?;
-        record.cgroup = Some(cgroup.membership().clone());
-        Ok(None)
+    /// Makes what of the cgroup has to be there before init is.
+    fn begin_cgroup(&mut self, plan: &Plan, cgroup: &CgroupPlan) -> Result<Unshared> {
+        let entry = entry(plan, cgroup);
+        self.cgroup.insert(Cgroup::planned(cgroup, entry)).set_up(cgroup, Stage::Birth)?;
+        Ok(match entry {
+            Entry::AtOnce => Unshared::ByClone,
+            Entry::InStages => Unshared::ByInit,
+        })
     }
 
     /// Has systemd take init, which waits for [`Order::Go`], into a scope, and sets the limits.
-    fn start_scope(&mut self, scope: Planned, plan: &CgroupPlan, record: &mut Record) -> Result<()> {
+    fn start_scope(&mut self, scope: Planned, plan: &CgroupPlan) -> Result<()> {
         let Some(child) = &self.child else { return Err(Error::new("init was not made")) };
         let init = pid_of(child)?;
         self.scope = Some(scope.start(init)?);
         // All that may be there from here on, for the unwinding.
         self.cgroup = Some(Cgroup::open(plan.membership.clone()));
         let cgroup = self.cgroup.insert(Cgroup::around(plan, init).wrap("make the cgroup")?);
-        cgroup.apply(plan).wrap("set the limits of the cgroup")?;
-        record.cgroup = Some(cgroup.membership().clone());
-        Ok(())
+        cgroup.apply(plan).wrap("set the limits of the cgroup")
     }
 
     fn become_init(
         &self,
         plan: &Plan,
         record: &Record,
-        unified: Unified,
+        (unshare, unified): (u64, Unified),
         sources: Vec<Option<OwnedFd>>,
         root: Option<OwnedFd>,
         shared: Shared<'_>,
@@ -251,7 +246,7 @@ impl Making {
             sys::clone::exit_now(1);
         }
         let joins = birth::left_to_init(&plan.namespaces);
-        init::create(Setup { plan, record, cgroup, joins, sources, root, shared })
+        init::create(Setup { plan, record, cgroup, unshare, joins, sources, root, shared })
     }
 
     /// The runtime's half of the conversation, up to [`Report::Created`].
@@ -260,7 +255,7 @@ impl Making {
         plan: &Plan,
         record: &mut Record,
         channel: &Channel,
-        unified: Unified,
+        (cgroup, unified): (Option<&CgroupPlan>, Unified),
         sources: &[Option<OwnedFd>],
     ) -> Result<Option<OwnedFd>> {
         let Some(child) = &self.child else { return Err(Error::new("init was not made")) };
@@ -288,7 +283,9 @@ impl Making {
         if let Some(groups) = &self.resctrl {
             resctrl::join(groups, child.pid).map_err(|e| e.at("/linux/intelRdt"))?;
         }
-        channel.order(&Order::Go)?;
+        self.enter_cgroup(channel, cgroup)?;
+        record.cgroup = self.cgroup.as_ref().map(|cgroup| cgroup.membership().clone());
+        let Some(child) = &self.child else { return Err(Error::new("init was not made")) };
         // While init mounts. It is written down only where somebody else may look while it is made: without hooks that
         // takes some milliseconds, and a runtime that is killed in them takes init with it.
         record.init = Identity::of(child.pid);
@@ -315,6 +312,28 @@ impl Making {
                 None => return Err(died(child)),
             }
         }
+    }
+
+    /// Lets init begin, and makes the rest of its cgroup while it does.
+    fn enter_cgroup(&mut self, channel: &Channel, plan: Option<&CgroupPlan>) -> Result<()> {
+        let (Some(child), Some(cgroup), Some(plan)) = (&self.child, &mut self.cgroup, plan) else {
+            return channel.order(&Order::Go);
+        };
+        if cgroup.entry() == Entry::AtOnce {
+            return channel.order(&Order::Go);
+        }
+        // The kernel may leave a new process waiting for the CPU of its parent, with another CPU idle; a process that
+        // is woken goes to the idle one. So both go on at once only after one has waited for the other.
+        match channel.receive::<Report>()? {
+            Some(Report::Begun) => {}
+            Some(Report::Failed(error)) => return Err(*error),
+            Some(report) => return Err(Error::new(format!("init spoke out of turn: {report:?}"))),
+            None => return Err(died(child)),
+        }
+        cgroup.set_up(plan, Stage::Mounts)?;
+        channel.order(&Order::Go)?;
+        cgroup.set_up(plan, Stage::Program)?;
+        channel.order(&Order::Enter)
     }
 
     fn fail(self, error: Error) -> Failure {
@@ -348,6 +367,17 @@ impl Making {
         undo(self.dir.remove());
         failures
     }
+}
+
+/// In stages, where there are v1 hierarchies to be made and init may enter them itself. Not in a mount namespace that it
+/// joins: there it would be the files of whoever owns that. The runtime needs init's network namespace for the devices that
+/// it lends, and so cannot leave it to init.
+fn entry(plan: &Plan, cgroup: &CgroupPlan) -> Entry {
+    let Namespaces { user, mount, cgroup: seen, .. } = &plan.namespaces;
+    let by_itself = user.is_host() && cgroup.authority == Authority::Root;
+    let elsewhere = [mount, seen].into_iter().any(|namespace| matches!(namespace, Namespace::Join { .. }));
+    let on_v1 = cgroup.membership.places.iter().any(|place| !place.is_v2());
+    if by_itself && on_v1 && !elsewhere && plan.net_devices.is_empty() { Entry::InStages } else { Entry::AtOnce }
 }
 
 /// Before init sees its network, and so before hooks and kernel parameters of a device.

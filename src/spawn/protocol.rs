@@ -2,7 +2,9 @@
 //!
 //! | who | says | then |
 //! |---|---|---|
-//! | runtime | [`Order::Go`] | init is in its cgroup, its id maps are written: it may begin |
+//! | init | [`Report::Begun`] | it runs (only where the runtime makes its cgroup meanwhile) |
+//! | runtime | [`Order::Go`] | init's cgroup is there, or as much of it as its mounts need; its id maps are written: it may begin |
+//! | runtime | [`Order::Enter`] | the rest of the cgroup is there: init enters it (only where it was made in stages) |
 //! | init | [`Report::Prepared`] | mounts are made, hooks of the runtime are due (only where there are any) |
 //! | runtime | [`Order::Proceed`] | the hooks have run |
 //! | init | [`Report::Created`] | all is done up to the program; with it the terminal, in the foreground |
@@ -35,6 +37,7 @@ use crate::json;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Order {
     Go,
+    Enter,
     Proceed,
     Release,
     Start,
@@ -45,6 +48,8 @@ pub enum Order {
 pub enum Report {
     /// From the process in between that joined a user namespace: the pid of init, in the runtime's pid namespace.
     Born(i32),
+    /// From init itself, as its first word.
+    Begun,
     Prepared,
     Created,
     /// With the listener of the seccomp filter, just before the program.

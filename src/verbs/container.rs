@@ -60,9 +60,10 @@ pub(super) fn destroy(dir: &Dir, record: &Record) -> Result<()> {
 /// By who made it: the state record says so, never the flags of the command.
 fn remove_cgroup(record: &Record, cgroup: &Cgroup) -> Result<()> {
     match (&record.scope, record.init) {
-        (None, _) => cgroup.destroy(),
+        (None, Some(_)) => cgroup.destroy(),
         (Some(scope), Some(_)) => scope.destroy(cgroup),
-        // `create` was killed, and init with it.
+        // `create` was killed, and init with it: who lives in the cgroup had it before.
+        (None, None) => cgroup.remove(),
         (Some(scope), None) => scope.abandon(cgroup),
     }
 }

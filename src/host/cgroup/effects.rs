@@ -10,7 +10,8 @@ use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
 use rustix::process::Pid;
 
 use super::layout::{Layout, Mode};
-use super::{Cgroup, Unified};
+use super::{Cgroup, Entry, Stage, Unified};
+use crate::error::Result;
 use crate::plan::cgroup::{Authority, CgroupPlan, Driver, Place, Request, plan};
 
 /// What a test sees of the host's hierarchies.
@@ -108,6 +109,18 @@ impl Drop for Removed {
     }
 }
 
+/// All of a plan's cgroup, or nothing.
+fn made(plan: &CgroupPlan) -> Result<Cgroup> {
+    let mut cgroup = Cgroup::planned(plan, Entry::AtOnce);
+    match cgroup.set_up(plan, Stage::Birth) {
+        Ok(()) => Ok(cgroup),
+        Err(error) => {
+            cgroup.destroy().unwrap();
+            Err(error)
+        }
+    }
+}
+
 /// A container whose scope systemd (this test) has started in the hierarchies for which `by_systemd` holds.
 fn scope_around(layout: &Layout, name: &str, by_systemd: impl Fn(&Place) -> bool) -> (CgroupPlan, Shell, Removed) {
     let mut plan = planned(layout, &format!("{}/c.scope", path(name)), r#"{"pids":{"limit":7}}"#);
@@ -172,10 +185,9 @@ fn life(layout: &Layout, name: &str) {
     let mut plan = planned(layout, &inner, "{}");
     Cgroup::foresee(&mut plan);
     assert!(plan.membership.places.iter().all(|p| p.made == 2 && !p.dir.exists()), "{plan:?}");
-    let cgroup = Removed(Cgroup::create(&plan).unwrap());
+    let cgroup = Removed(made(&plan).unwrap());
     let cgroup = &cgroup.0;
     assert_eq!(cgroup.membership(), &plan.membership);
-    cgroup.apply(&plan).unwrap();
 
     let shell = Shell::spawn("read _");
     cgroup.join(shell.pid(), Unified::Move).unwrap();
@@ -184,7 +196,7 @@ fn life(layout: &Layout, name: &str) {
     }
     assert!(cgroup.pids().unwrap().contains(&shell.pid()));
     // Somebody else's cgroup from now on.
-    assert!(Cgroup::create(&plan).unwrap_err().to_string().contains("not empty"));
+    assert!(made(&plan).unwrap_err().to_string().contains("not empty"));
     // What the container makes below is listed, and removed with it.
     let place = cgroup.membership().places.last().unwrap();
     std::fs::create_dir(place.dir.join("below")).unwrap();
@@ -213,12 +225,35 @@ fn a_life_in_every_view() {
 }
 
 #[test]
+fn a_cgroup_is_made_and_entered_in_stages() {
+    seen(View::Native, |layout| {
+        let mut plan = planned(layout, &format!("{}/c", path("stages")), r#"{"pids":{"limit":7}}"#);
+        Cgroup::foresee(&mut plan);
+        let mut removed = Removed(Cgroup::planned(&plan, Entry::InStages));
+        let cgroup = &mut removed.0;
+        let there = |place: &Place| place.dir.exists();
+        let at_mounts = |place: &Place| place.has("memory") || place.has("cpuset");
+        assert!(!plan.membership.places.iter().any(there));
+        cgroup.set_up(&plan, Stage::Birth).unwrap();
+        assert!(plan.membership.places.iter().all(|place| there(place) == place.is_v2()));
+        cgroup.set_up(&plan, Stage::Mounts).unwrap();
+        assert!(plan.membership.places.iter().all(|place| there(place) == (place.is_v2() || at_mounts(place))));
+        cgroup.set_up(&plan, Stage::Program).unwrap();
+        assert_eq!(cgroup.membership(), &plan.membership);
+        let limit = cgroup.membership().v1("pids").or(cgroup.membership().v2()).unwrap().dir.join("pids.max");
+        assert!(std::fs::read_to_string(limit).is_ok_and(|limit| limit == "7\n"));
+        cgroup.destroy().unwrap();
+        assert!(!plan.membership.places.iter().any(|place| place.dir.parent().unwrap().exists()));
+    });
+}
+
+#[test]
 fn what_was_there_before_stays() {
     seen(View::Native, |layout| {
         let plan = planned(layout, &path("before"), "{}");
         let dir = &plan.membership.places[0].dir;
         std::fs::create_dir(dir).unwrap();
-        Cgroup::create(&plan).unwrap().remove().unwrap();
+        made(&plan).unwrap().remove().unwrap();
         assert!(dir.exists());
         assert!(plan.membership.places[1..].iter().all(|p| !p.dir.exists()));
         std::fs::remove_dir(dir).unwrap();
@@ -232,7 +267,7 @@ fn a_failure_leaves_nothing() {
         // The last directory cannot be made: its parent is a file.
         let last = plan.membership.places.last_mut().unwrap();
         last.dir = last.mount.join("cgroup.procs/x/y");
-        assert!(Cgroup::create(&plan).is_err());
+        assert!(made(&plan).is_err());
         for place in plan.membership.places.iter().rev().skip(1) {
             assert!(!place.dir.parent().unwrap().parent().unwrap().exists());
         }
@@ -254,9 +289,8 @@ fn devices(layout: &Layout, name: &str) {
         r#"{"devices":[{"allow":false,"access":"rwm"},
         {"allow":true,"type":"c","major":1,"minor":11,"access":"w"}]}"#,
     );
-    let cgroup = Removed(Cgroup::create(&denied).unwrap());
+    let cgroup = Removed(made(&denied).unwrap());
     let cgroup = &cgroup.0;
-    cgroup.apply(&denied).unwrap();
     let node = |major: u32, minor: u32, test: &str| {
         let node = format!("/tmp/rruntime-test-{}-{major}-{minor}", std::process::id());
         // Whether the host has the device does not matter: only EPERM means denied.
@@ -297,8 +331,7 @@ fn a_cgroup_is_given_to_the_containers_root() {
     use std::os::unix::fs::MetadataExt;
     seen(View::V2, |layout| {
         let plan = CgroupPlan { owner: Some(12345), ..planned(layout, &path("owner"), "{}") };
-        let cgroup = Removed(Cgroup::create(&plan).unwrap());
-        cgroup.0.apply(&plan).unwrap();
+        let cgroup = Removed(made(&plan).unwrap());
         let dir = &cgroup.0.membership().places[0].dir;
         let uid = |path: &Path| std::fs::metadata(path).unwrap().uid();
         assert_eq!(uid(dir), 12345);

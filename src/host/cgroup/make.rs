@@ -5,7 +5,7 @@ use std::path::Path;
 use rustix::io::Errno;
 use rustix::process::Pid;
 
-use super::{controllers, exists, file, remove};
+use super::{controllers, exists, file};
 use crate::error::{Error, Result};
 use crate::plan::cgroup::{Authority, CgroupPlan, Membership, Place, Which};
 
@@ -25,22 +25,29 @@ fn missing_parents(place: &Place) -> impl Iterator<Item = &Path> {
     parents.take_while(|dir| dir.starts_with(&place.mount) && *dir != place.mount && !exists(dir))
 }
 
-/// Makes all directories of a plan, and tells what was there before.
-pub(super) fn make(plan: &CgroupPlan) -> Result<Membership> {
-    let mut made = Membership { driver: plan.membership.driver, places: Vec::new() };
-    for place in &plan.membership.places {
-        let mut place = place.clone();
-        let result = make_one(plan, &mut place);
-        let left_out = result.as_ref().is_err_and(|e| is_denied(e) && may_do_without(plan, &place));
-        // Also a place that failed may hold directories of ours.
-        made.places.push(place);
-        if left_out {
-            made.places.pop();
-        } else if let Err(error) = result {
-            return Err(undo(&made, advise(error, plan)));
+/// The places of a plan while nothing is made of them.
+pub(super) fn unmade(plan: &CgroupPlan) -> Membership {
+    let places = plan.membership.places.iter().map(|place| Place { made: 0, ..place.clone() });
+    Membership { driver: plan.membership.driver, places: places.collect() }
+}
+
+/// Makes those of the directories that are `wanted`, and notes what of them is ours. What is to be left out leaves the
+/// membership; where one fails, it tells what has been made until then.
+pub(super) fn make(plan: &CgroupPlan, membership: &mut Membership, wanted: impl Fn(&Place) -> bool) -> Result<()> {
+    let mut result = Ok(());
+    membership.places.retain_mut(|place| {
+        if result.is_err() || !wanted(place) {
+            return true;
         }
-    }
-    Ok(made)
+        let foreseen = plan.membership.places.iter().find(|planned| planned.dir == place.dir);
+        place.made = foreseen.map_or(0, |planned| planned.made);
+        match make_one(plan, place) {
+            Err(error) if is_denied(&error) && may_do_without(plan, place) => return false,
+            made => result = made.map_err(|error| advise(error, plan)),
+        }
+        true
+    });
+    result
 }
 
 /// Makes what systemd left out of a plan's directories, and moves `init` into them.
@@ -99,14 +106,6 @@ fn make_one(plan: &CgroupPlan, place: &mut Place) -> Result<()> {
     }
     make_place(place, missing)?;
     if place.is_v2() { controllers::make_joinable(place) } else { fill(place, &place.dir) }
-}
-
-/// The error, and those of removing what had been made before it.
-fn undo(made: &Membership, error: Error) -> Error {
-    match remove::remove(made) {
-        Ok(()) => error,
-        Err(more) => error.and(more.wrap("undo")),
-    }
 }
 
 fn is_denied(error: &Error) -> bool {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 
-use super::file;
+use super::{Standing, file};
 use crate::error::{Error, Faults, Result};
 use crate::plan::cgroup::{Membership, Place};
 
@@ -79,8 +79,11 @@ impl super::Cgroup {
     /// Kills what is left of the container's processes, and removes the cgroup.
     ///
     /// Mostly none is left, which the first directory shows by letting itself be removed: then nothing is listed or
-    /// killed.
+    /// killed. Nor is it in a cgroup whose making has failed: who is in it may not be the container's.
     pub fn destroy(&self) -> Result<()> {
+        if self.standing == Standing::Partial {
+            return self.remove();
+        }
         let first = self.listing().filter(|place| place.made > 0);
         let mut faults = Faults::default();
         if !first.is_some_and(|place| matches!(file::rmdir(&place.dir), Ok(()) | Err(Errno::NOENT))) {
