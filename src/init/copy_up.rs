@@ -3,14 +3,29 @@
 //! Both sides are descriptors, and every step below them refuses links, so that the copy stays inside them. Runs in
 //! init, before the root changes.
 
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::fs::{AtFlags, Dir, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid};
+use rustix::fs::{AtFlags, Dir, FileType, Gid, Mode, OFlags, RawDir, Stat, Timespec, Timestamps, Uid};
 
 use crate::error::{Error, Result, Wrap};
 
 /// How deep a tree may be: each level holds two descriptors.
 const DEEPEST: usize = 256;
+
+/// Whether a directory holds nothing, so that there is nothing to copy: mostly so, and seen by few calls.
+pub(super) fn is_empty(directory: &OwnedFd) -> Result<bool> {
+    let open = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let opened = rustix::fs::openat(directory, ".", open, Mode::empty()).wrap("openat(source)")?;
+    let mut room = [MaybeUninit::uninit(); 1024];
+    let mut entries = RawDir::new(opened, &mut room);
+    while let Some(entry) = entries.next() {
+        if !matches!(entry.wrap("readdir")?.file_name().to_bytes(), b"." | b"..") {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
 
 /// Copies all that `from` holds into `to`: directories, files, links and nodes with owner, mode and times.
 pub(super) fn copy(from: &OwnedFd, to: &OwnedFd) -> Result<()> {

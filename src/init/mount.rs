@@ -92,7 +92,8 @@ impl Mounting<'_> {
             // The file system's own, 1777: that of a directory which is ours says nothing.
             Origin::Runtime => None,
         };
-        let is_plain = what.copy_up == CopyUp::No
+        let is_filled = what.copy_up == CopyUp::Yes && !copy_up::is_empty(&target).wrap("tmpcopyup")?;
+        let is_plain = !is_filled
             && self.late_label(what).is_none()
             && self.needed_propagation(mount).is_empty()
             && mount.recursive.is_empty()
@@ -105,7 +106,12 @@ impl Mounting<'_> {
         };
         match made {
             Ok(None) => Ok(()),
-            Ok(Some(tree)) => self.attach_new(mount, what, tree, &target),
+            Ok(Some(tree)) => {
+                if is_filled {
+                    copy_up::copy(&target, &tree).wrap("tmpcopyup")?;
+                }
+                self.attach_new(mount, what, tree, &target)
+            }
             Err(error) if self.may_bind_from_host(what, &error) => bind_from_host(mount, &target),
             Err(error) => Err(error),
         }
@@ -115,9 +121,6 @@ impl Mounting<'_> {
     fn attach_new(&mut self, mount: &Mount, what: &Filesystem<'_>, tree: OwnedFd, target: &OwnedFd) -> Result<()> {
         if let Some(label) = self.late_label(what) {
             label_mounted(&tree, label)?;
-        }
-        if what.copy_up == CopyUp::Yes {
-            copy_up::copy(target, &tree).wrap("tmpcopyup")?;
         }
         let mut recursive = mount.recursive;
         let read_only_at_last = what.read_only_at_last(mount.attributes.set | recursive.set);
