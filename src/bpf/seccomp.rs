@@ -153,9 +153,10 @@ fn add(
             return Err(Error::config(at(&format!("names/{position}")), "is empty, a system call's name is expected"));
         }
         let mut known = false;
+        let call = names::find(name);
         for (table, rules) in tables.iter_mut().zip(&rules) {
-            let own = (table.machine.number)(name);
-            let carried = table.machine.multiplexed(name);
+            let own = table.machine.number_of(name, call);
+            let carried = table.machine.multiplexed(call);
             known |= own.is_some() || carried.is_some();
             if let Some(number) = own {
                 table.names(number);
@@ -252,7 +253,7 @@ fn refuse_default_notify(default: Verdict, pointer: &str) -> Result<()> {
 /// waits for the agent, the agent waits for it; if the filter refuses it, the agent never gets the listener.
 fn refuse_deadlock(native: &Table, default: Verdict, pointer: &str) -> Result<()> {
     const HAND_OVER: &str = "sendmsg";
-    let Some(number) = (native.machine.number)(HAND_OVER) else { return Ok(()) };
+    let Some(number) = native.machine.number_of(HAND_OVER, names::find(HAND_OVER)) else { return Ok(()) };
     let (entry, verdict) = match native.decision(number, default) {
         Decision::Always(verdict) => (None, verdict),
         Decision::Chain { rules, otherwise, .. } => match rules.iter().find(|rule| !action::lets_run(rule.verdict)) {

@@ -145,7 +145,7 @@ pub(crate) fn is_newer(profile: &LinuxSeccomp, audit: u32, number: u32) -> bool 
     }
     let machine = architecture::find(arch).unwrap();
     let names = profile.syscalls().iter().flatten().flat_map(|syscall| syscall.names());
-    let newest = names.filter_map(|name| (machine.number)(name)).filter(|n| !machine.ageless.contains(n)).max();
+    let newest = names.filter_map(|name| machine.number(name)).filter(|n| !machine.ageless.contains(n)).max();
     newest.is_some_and(|newest| number > newest) && !machine.ageless.contains(&number)
 }
 
@@ -156,11 +156,11 @@ fn outdated(profile: &LinuxSeccomp) -> Vec<(u32, u32)> {
     for arch in [Arch::ScmpArchX86_64, Arch::ScmpArchX32, Arch::ScmpArchX86] {
         let machine = architecture::find(arch).unwrap();
         for name in names() {
-            let ours = (machine.number)(name);
+            let ours = machine.number(name);
             let theirs = ScmpSyscall::from_name_by_arch(name, scmp_arch(arch)).ok().map(ScmpSyscall::as_raw_syscall);
             // Negative numbers are those of multiplexed calls, and of calls of other architectures.
             let theirs = theirs.and_then(|number| u32::try_from(number).ok());
-            if ours != theirs && machine.multiplexed(name).is_none() {
+            if ours != theirs && machine.multiplexed(super::super::names::find(name)).is_none() {
                 outdated.extend(ours.into_iter().chain(theirs).map(|number| (machine.audit, number)));
             }
         }
@@ -174,7 +174,7 @@ fn conditional(profile: &LinuxSeccomp) -> Vec<(u32, u32)> {
     let names = syscalls.filter(|syscall| syscall.args().is_some()).flat_map(|syscall| syscall.names());
     let mut calls = vec![(X86, 102), (X86, 117)];
     for name in names {
-        let of = |machine: &architecture::Machine| Some((machine.audit, (machine.number)(name)?));
+        let of = |machine: &architecture::Machine| Some((machine.audit, machine.number(name)?));
         calls.extend(architecture::MACHINES.iter().filter_map(of));
     }
     calls

@@ -31,13 +31,14 @@ pub(crate) fn evaluate(profile: &LinuxSeccomp, call: &Call) -> u32 {
         let verdict = action::verdict(syscall.action(), syscall.errno_ret(), String::new).unwrap();
         let args = syscall.args().as_deref().unwrap_or_default();
         for name in syscall.names() {
-            let number = (machine.number)(name);
+            let number = machine.number(name);
             newest = newest.max(number.filter(|number| !machine.ageless.contains(number)));
             if verdict == default {
                 continue;
             }
             let direct = number == Some(call.number);
-            let carried = machine.multiplexed(name).filter(|(number, _)| *number == call.number);
+            let carried =
+                machine.multiplexed(super::super::names::find(name)).filter(|(number, _)| *number == call.number);
             for alternative in rules::alternatives(args, String::new).unwrap() {
                 let conditions = rules::narrowed(&alternative, &machine.argument());
                 let conditions = match carried {

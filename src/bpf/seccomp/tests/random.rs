@@ -126,7 +126,7 @@ fn without_foreign_names(profile: &mut LinuxSeccomp) {
     let machines = [Arch::ScmpArchX86_64, Arch::ScmpArchX32].map(|arch| architecture::find(arch).unwrap());
     let mut syscalls = profile.syscalls().clone().unwrap_or_default();
     for syscall in &mut syscalls {
-        let everywhere = |name: &&String| machines.iter().all(|machine| (machine.number)(name).is_some());
+        let everywhere = |name: &&String| machines.iter().all(|machine| machine.number(name).is_some());
         let names = syscall.names().iter().filter(everywhere).cloned().collect();
         syscall.set_names(names);
     }
