@@ -140,10 +140,12 @@ impl Table {
             return;
         }
         let first = self.machine.first;
-        let known = first + self.newest.map_or(0, |newest| newest + 1);
+        let aged = first + self.newest.map_or(0, |newest| newest + 1);
+        // A multiplexer may be newer than all that is named: it has rules for the calls that it carries.
+        let known = aged.max(first + self.main.len() as u32);
         for number in numbers.start..known.min(numbers.end) {
             let slot = self.main.get((number - first) as usize).copied().unwrap_or(Slot::Default);
-            push(out, number, self.decide(slot, default));
+            push(out, number, self.decide(slot, if number < aged { default } else { newer }));
         }
         if known < numbers.end {
             push(out, known.max(numbers.start), Decision::Always(newer));

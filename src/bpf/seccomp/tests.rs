@@ -328,3 +328,19 @@ fn socketcall_and_ipc_carry_the_rules_of_their_calls() {
     assert_eq!([[1], [2]].map(|args| x86(117, &args)), [ALLOW, EPERM]);
     assert_eq!(x86(359, &[]), ALLOW, "socket itself");
 }
+
+#[test]
+fn a_multiplexer_has_rules_where_the_profile_names_nothing_as_new_as_it() {
+    for (default, action, [carried, other]) in [
+        ("SCMP_ACT_ALLOW", "SCMP_ACT_ERRNO", [EPERM, ALLOW]),
+        ("SCMP_ACT_ERRNO", "SCMP_ACT_ALLOW", [ALLOW, action::ENOSYS]),
+    ] {
+        let filter = compiled(json!({
+            "defaultAction": default,
+            "architectures": ["SCMP_ARCH_X86"],
+            "syscalls": [{"names": ["semop"], "action": action}, {"names": ["read"], "action": "SCMP_ACT_LOG"}],
+        }));
+        let ipc = |call| run(&filter.program, &Call::new(0x4000_0003, 117, &[call]));
+        assert_eq!([ipc(1), ipc(2)], [carried, other], "{default}");
+    }
+}
