@@ -1,9 +1,10 @@
 //! The container's cgroup on v1, v2 and hybrid hosts: joined, shown, removed. Limits are another matter.
 
 use std::fs;
+use std::process::Command;
 
 use crate::harness::view::{Layout, View, layout, needs_v1};
-use crate::harness::{Bundle, Container, leftovers, scratch, wait_until};
+use crate::harness::{Bundle, Container, leftovers, ours_only, scratch, wait_until};
 use crate::mounts::{mountinfo, row, rows};
 use crate::tests;
 
@@ -18,6 +19,8 @@ tests![
     path_that_is_relative,
     path_that_climbs_stays_inside,
     path_shared_by_two_containers,
+    path_with_a_stranger_in_one_hierarchy,
+    cpuset_that_was_there_keeps_what_it_has,
     mount_on_v1_shows_the_controllers,
     mount_on_v1_without_a_namespace_shows_only_its_own,
     mount_on_v2_shows_its_own,
@@ -139,6 +142,43 @@ fn path_shared_by_two_containers() {
         output.fails();
     }
     assert_eq!(first.status(), "running");
+}
+
+/// A hierarchy that is made late, when init is there and in others already: what is taken back leaves the stranger alone.
+fn path_with_a_stranger_in_one_hierarchy() {
+    ours_only("crun takes the cgroup, and kills who is in it");
+    needs_v1();
+    let container = Container::new(Bundle::new().sleeping());
+    let theirs = leftovers::hierarchies().into_iter().find(|at| at.ends_with("devices")).unwrap();
+    let theirs = theirs.join(name_of(&container));
+    fs::create_dir(&theirs).unwrap();
+    let mut stranger = Command::new("sleep").arg("1000").spawn().unwrap();
+    fs::write(theirs.join("cgroup.procs"), stranger.id().to_string()).unwrap();
+    let output = container.call_create().fails();
+    assert!(output.stderr.contains("the container's cgroup is not empty"), "{}", output.stderr);
+    assert!(stranger.try_wait().unwrap().is_none(), "the stranger is dead");
+    container.delete_force();
+    assert!(stranger.try_wait().unwrap().is_none(), "the stranger is dead");
+    stranger.kill().unwrap();
+    stranger.wait().unwrap();
+    wait_until("its cgroup is empty", || fs::remove_dir(&theirs).is_ok());
+    container.assert_gone();
+}
+
+fn cpuset_that_was_there_keeps_what_it_has() {
+    needs_v1();
+    let bundle = Bundle::new();
+    let cpuset = leftovers::hierarchies().into_iter().find(|at| at.ends_with("cpuset")).unwrap();
+    let own = cpuset.join(bundle.config["linux"]["cgroupsPath"].as_str().unwrap().trim_start_matches('/'));
+    fs::create_dir(&own).unwrap();
+    fs::write(own.join("cpuset.cpus"), "0").unwrap();
+    let container = Container::created(bundle.sleeping());
+    assert_eq!(fs::read_to_string(own.join("cpuset.cpus")).unwrap(), "0\n");
+    assert_ne!(fs::read_to_string(own.join("cpuset.mems")).unwrap(), "\n");
+    container.delete_force();
+    if own.exists() {
+        fs::remove_dir(&own).unwrap();
+    }
 }
 
 fn with_mount(bundle: Bundle, options: &[&str]) -> Bundle {

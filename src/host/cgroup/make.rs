@@ -105,7 +105,10 @@ fn make_one(plan: &CgroupPlan, place: &mut Place) -> Result<()> {
         controllers::enable(place, &plan.controllers, &plan.writes)?;
     }
     make_place(place, missing)?;
-    if place.is_v2() { controllers::make_joinable(place) } else { fill(place, &place.dir) }
+    if place.is_v2() {
+        return controllers::make_joinable(place);
+    }
+    if place.has("cpuset") { fill_cpuset(place) } else { Ok(()) }
 }
 
 fn is_denied(error: &Error) -> bool {
@@ -161,23 +164,17 @@ fn make_parents(place: &mut Place, missing: usize) -> Result<()> {
     let missing: Vec<_> = place.dir.ancestors().skip(1).take(missing).map(Path::to_owned).collect();
     let mut ours: Vec<&Path> = Vec::new();
     for dir in missing.iter().rev() {
-        let result = match file::mkdir(dir) {
-            Ok(()) => {
-                ours.push(dir);
-                fill(place, dir)
-            }
+        match file::mkdir(dir) {
+            Ok(()) => ours.push(dir),
             // Somebody else made it first, or removed its parent again: the next round finds out.
-            Err(Errno::EXIST) => {
-                ours.clear();
-                Ok(())
-            }
+            Err(Errno::EXIST) => ours.clear(),
             Err(Errno::NOENT) => break,
-            Err(errno) => Err(failed(dir, errno)),
-        };
-        if let Err(error) = result {
-            // The caller counts from the innermost directory, which is not there: undone here.
-            let undone = ours.iter().rev().try_for_each(|dir| file::rmdir(dir));
-            return Err(undone.err().into_iter().fold(error, |e, errno| e.and(Error::sys("rmdir", errno))));
+            Err(errno) => {
+                // The caller counts from the innermost directory, which is not there: undone here.
+                let undone = ours.iter().rev().try_for_each(|dir| file::rmdir(dir));
+                let error = failed(dir, errno);
+                return Err(undone.err().into_iter().fold(error, |e, errno| e.and(Error::sys("rmdir", errno))));
+            }
         }
     }
     place.made = 1 + ours.len();
@@ -195,18 +192,17 @@ fn refuse_populated(place: &Place) -> Result<()> {
         .hint("another container's? give this one its own /linux/cgroupsPath"))
 }
 
-/// What a new directory needs before a process can join it.
-fn fill(place: &Place, dir: &Path) -> Result<()> {
-    if place.has("cpuset") { inherit_cpuset(dir, &place.mount) } else { Ok(()) }
-}
-
-/// A v1 cpuset begins without CPUs and memory nodes, and then nothing can join it (cpuset(7)).
-fn inherit_cpuset(dir: &Path, mount: &Path) -> Result<()> {
+/// A v1 cpuset begins without CPUs and memory nodes, and then nothing can join it (cpuset(7)): those that were made here
+/// get what is above them, and one that was there keeps what it has.
+fn fill_cpuset(place: &Place) -> Result<()> {
+    let mut dirs = place.dir.ancestors();
+    let mut new: Vec<&Path> = dirs.by_ref().take(place.made).collect();
+    new.reverse();
+    // What is made lies below the mount.
+    let above = dirs.next().unwrap_or(&place.mount);
     for name in ["cpuset.cpus", "cpuset.mems"] {
-        // A directory below its mount has a parent.
-        let parent = dir.parent().unwrap_or(mount);
-        let value = cpuset_of(parent, mount, name)?;
-        file::write(&dir.join(name), &value)?;
+        let value = cpuset_of(above, &place.mount, name)?;
+        new.iter().try_for_each(|dir| file::write(&dir.join(name), &value))?;
     }
     Ok(())
 }
