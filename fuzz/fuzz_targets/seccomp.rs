@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use rruntime::bpf::seccomp::{MAX_INSTRUCTIONS, compile, sock_filter};
+use rruntime::bpf::seccomp::{self, MAX_INSTRUCTIONS, compile, sock_filter};
 
 fuzz_target!(|text: &[u8]| {
     let Ok(profile) = serde_json::from_slice(text) else { return };
@@ -13,7 +13,11 @@ fuzz_target!(|text: &[u8]| {
             // SECCOMP_FILTER_FLAG_NEW_LISTENER
             assert_eq!(filter.flags & 8 != 0, filter.listener.is_some());
         }
-        Err(error) => assert!(error.pointer().is_some_and(|at| at.starts_with("/linux/seccomp")), "{error}"),
+        Err(error) => {
+            assert!(error.pointer().is_some_and(|at| at.starts_with("/linux/seccomp")), "{error}");
+            // What is judged without being compiled is not refused afterwards.
+            assert!(seccomp::check(&profile, "/linux/seccomp").is_err());
+        }
     }
 });
 

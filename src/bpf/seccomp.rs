@@ -1,7 +1,8 @@
 //! Seccomp: a profile of config.json becomes a filter program.
 //!
 //! In: `linux.seccomp`. Out: a [`Filter`], or an error with the JSON pointer of what is wrong. Pure, in the runtime's
-//! own process, before the clone; `sys::seccomp` loads the filter in the container's process.
+//! own process: [`check`] before the clone, so that nothing is made for a profile that is refused, and what that leaves
+//! to [`compile`] while init mounts; `sys::seccomp` loads the filter in the container's process.
 //!
 //! What a profile means, where the runtime-spec leaves it open:
 //!
@@ -24,6 +25,7 @@
 
 mod action;
 mod architecture;
+mod check;
 mod known;
 mod names;
 mod rules;
@@ -71,6 +73,33 @@ pub struct Listener {
 }
 
 impl Filter {
+    /// A filter of which only what goes to the kernel is known: what [`Filter::to_bytes`] gave.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (flags, program) = bytes.split_first_chunk::<4>()?;
+        let (instructions, []) = program.as_chunks::<8>() else { return None };
+        let instruction = |[a, b, jt, jf, k @ ..]: &[u8; 8]| sock_filter {
+            code: u16::from_ne_bytes([*a, *b]),
+            jt: *jt,
+            jf: *jf,
+            k: u32::from_ne_bytes(*k),
+        };
+        let program = instructions.iter().map(instruction).collect();
+        let flags = u32::from_ne_bytes(*flags);
+        Some(Self { program, flags, listener: None, unknown: Vec::new(), left_out: Vec::new() })
+    }
+
+    /// The flags, and the program as the kernel has it in memory.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(4 + 8 * self.program.len());
+        bytes.extend_from_slice(&self.flags.to_ne_bytes());
+        for instruction in &self.program {
+            bytes.extend_from_slice(&instruction.code.to_ne_bytes());
+            bytes.extend_from_slice(&[instruction.jt, instruction.jf]);
+            bytes.extend_from_slice(&instruction.k.to_ne_bytes());
+        }
+        bytes
+    }
+
     /// What was skipped, for one line at debug level; none where nothing was.
     pub fn skipped(&self) -> Option<String> {
         let mut parts = Vec::new();
@@ -83,6 +112,23 @@ impl Filter {
         }
         (!parts.is_empty()).then(|| format!("seccomp: {}", parts.join("; ")))
     }
+}
+
+/// A profile that is not refused.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Checked {
+    /// Known to compile, which may be done later: it takes as long as some mounts.
+    Compiles,
+    /// Whether it compiles had to be tried.
+    Compiled(Filter),
+}
+
+/// Looks whether the profile that stands at the JSON pointer `pointer` can be compiled, with the least work.
+pub fn check(profile: &LinuxSeccomp, pointer: &str) -> Result<Checked> {
+    if check::surely_compiles(profile) {
+        return Ok(Checked::Compiles);
+    }
+    compile(profile, pointer).map(Checked::Compiled)
 }
 
 /// Compiles the profile that stands at the JSON pointer `pointer` (`/linux/seccomp`).

@@ -5,7 +5,9 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use super::{Fatal, Shared, identity, terminal};
+use crate::bpf::seccomp::{Checked, Filter};
 use crate::error::{Error, Result, Wrap};
+use crate::plan::Process;
 use crate::spawn::protocol::{Channel, Order, Report, send_descriptor};
 
 /// Waits until the runtime has done its part, and then hides from ptrace and /proc/PID: before any namespace is joined
@@ -14,6 +16,14 @@ use crate::spawn::protocol::{Channel, Order, Report, send_descriptor};
 pub(super) fn await_go(channel: &Channel) -> Result<()> {
     await_order(channel, &Order::Go)?;
     identity::hide()
+}
+
+/// Waits for the seccomp filter that the plan has left for later.
+pub(super) fn await_filter(channel: &Channel, process: Option<&Process>) -> Result<Option<Filter>> {
+    match process.and_then(|process| process.security.seccomp.as_ref()) {
+        Some(Checked::Compiles) => channel.receive_filter().map(Some),
+        Some(Checked::Compiled(_)) | None => Ok(None),
+    }
 }
 
 /// Waits for the one order that is due.

@@ -32,6 +32,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::process::Signal;
 use rustix::thread::ThreadNameSpaceType;
 
+use crate::bpf::seccomp::Filter;
 use crate::error::{Error, Result, Wrap};
 use crate::host::cgroup::Stage;
 use crate::host::hooks::{self, Surroundings};
@@ -41,7 +42,7 @@ use crate::spawn::protocol::{Channel, Order, Report};
 use crate::state::{Record, Status};
 use crate::sys;
 pub(crate) use cgroup::JoinCgroup;
-use hand_over::{await_go, await_order, wait_without_program};
+use hand_over::{await_filter, await_go, await_order, wait_without_program};
 use labels::Labels;
 use mount::Mounting;
 use root::{Links, Root};
@@ -177,7 +178,11 @@ impl Born {
 
     fn enter(self, entering: Entering<'_>) -> Fatal {
         let Entering { process, cgroup: _, namespaces, container, root, user_namespace, shared } = entering;
-        match enter_container(namespaces, container, root, user_namespace, process) {
+        let terminal = enter_container(namespaces, container, root, user_namespace, process);
+        let entered = terminal.and_then(|terminal| {
+            await_filter(&shared.channel, Some(process)).map(|filter| Rooted { terminal, filter })
+        });
+        match entered {
             Ok(rooted) => rooted.run(process, None, self.labels, shared),
             Err(error) => (shared.channel, error),
         }
@@ -190,7 +195,7 @@ fn enter_container(
     root: Option<OwnedFd>,
     user_namespace: &Namespace,
     process: &Process,
-) -> Result<Rooted> {
+) -> Result<Option<Pty>> {
     rustix::thread::move_into_thread_name_spaces(container.as_fd(), namespaces)
         .wrap_with(|| format!("setns(container, {namespaces:?})"))
         .wrap("join the container's namespaces")?;
@@ -200,17 +205,16 @@ fn enter_container(
         rustix::process::chroot(c".").wrap("chroot(container's root)")?;
     }
     identity::become_root_of(user_namespace)?;
-    let terminal = match process.terminal {
-        Terminal::None => None,
+    match process.terminal {
+        Terminal::None => Ok(None),
         Terminal::Pty { size } => {
             let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
             let root = rustix::fs::open(c"/", flags, Mode::empty()).wrap("open(\"/\")")?;
             let pty = Pty::open(root.as_fd(), size)?;
             pty.label(&process.security)?;
-            Some(pty)
+            Ok(Some(pty))
         }
-    };
-    Ok(Rooted { terminal })
+    }
 }
 
 /// Joins everything that exists before mounting begins.
@@ -293,6 +297,7 @@ impl Joined<'_> {
             mounting.make(index, mount)?;
         }
         enter_cgroup()?;
+        let filter = await_filter(&shared.channel, plan.process.as_ref())?;
         let terminal = fill_dev(plan, &root, mounting.dev.take())?;
         if let Some(process) = &plan.process {
             make_cwd(process, &root)?;
@@ -312,7 +317,7 @@ impl Joined<'_> {
         masked_paths::make_read_only(&root, &plan.readonly_paths)?;
         masked_paths::mask(&root, &plan.masked_paths)?;
         change_root::finish_root(plan, &root)?;
-        Ok(Mounted { root, terminal })
+        Ok(Mounted { root, terminal, filter })
     }
 }
 
@@ -354,12 +359,13 @@ fn make_cwd(process: &Process, root: &Root) -> Result<()> {
 struct Mounted {
     root: Root,
     terminal: Option<Pty>,
+    filter: Option<Filter>,
 }
 
 impl Mounted {
     fn change_root(self, plan: &Plan) -> Result<Rooted> {
         change_root::change_root(plan, &self.root)?;
-        Ok(Rooted { terminal: self.terminal })
+        Ok(Rooted { terminal: self.terminal, filter: self.filter })
     }
 }
 

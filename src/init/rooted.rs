@@ -16,9 +16,10 @@ use super::labels::Labels;
 use super::scheduling::{set_limits, set_memory_policy, set_scheduling};
 use super::terminal::{self, Pty};
 use super::{Fatal, Shared, own_pid, program};
+use crate::bpf::seccomp::{Checked, Filter};
 use crate::error::{Error, Result, Wrap};
 use crate::host::hooks::{self, Surroundings};
-use crate::plan::{Capabilities, NoNewPrivileges, Plan, Process};
+use crate::plan::{Capabilities, NoNewPrivileges, Plan, Process, SECCOMP};
 use crate::spawn::protocol::{Channel, Report};
 use crate::state::{Record, Status};
 use crate::sys;
@@ -26,6 +27,8 @@ use crate::sys;
 /// Inside the container's root, with nothing of the host left to reach.
 pub(super) struct Rooted {
     pub(super) terminal: Option<Pty>,
+    /// Where the plan has left it for later.
+    pub(super) filter: Option<Filter>,
 }
 
 impl Rooted {
@@ -80,7 +83,8 @@ impl Rooted {
         entered.map_err(|e| e.at(format!("{}/cwd", process.pointer)))?;
         rustix::process::umask(Mode::from_raw_mode(process.umask.unwrap_or(0o022)));
         let master = self.terminal.map(|pty| pty.take().map(|()| pty.master)).transpose()?;
-        let ready = Ready { program: program::find(process)?, env: program::environment(process), left };
+        let ready =
+            Ready { program: program::find(process)?, env: program::environment(process), filter: self.filter, left };
         // They take hold at the next exec, the program's or a hook's: the kernel's refusal is an error of `create`.
         labels.write()?;
         hand_over(&shared.channel, master, shared.console.take())?;
@@ -92,6 +96,7 @@ impl Rooted {
 struct Ready {
     program: CString,
     env: Vec<CString>,
+    filter: Option<Filter>,
     /// The capabilities to be left with, where one more is held until the filter is loaded.
     left: Option<Capabilities>,
 }
@@ -125,20 +130,24 @@ impl Ready {
     /// more than the capabilities asked for. From the filter on every system call may be forbidden: as few as can be
     /// follow it.
     fn confine(&self, process: &Process, channel: &Channel) -> Result<()> {
-        load_filter(process, channel)?;
+        self.load_filter(process, channel)?;
         if process.no_new_privileges == NoNewPrivileges::Unset && process.security.seccomp.is_some() {
             identity::let_go(self.left.as_ref())?;
         }
         Ok(())
     }
-}
 
-/// Puts the process under its seccomp filter; a listener goes to whoever started it, who knows the agent.
-fn load_filter(process: &Process, channel: &Channel) -> Result<()> {
-    let Some(filter) = &process.security.seccomp else { return Ok(()) };
-    match sys::seccomp::load(filter).map_err(|e| e.at("/linux/seccomp"))? {
-        Some(listener) => channel.send_with(&Report::Listening, Some(listener.as_fd())),
-        None => Ok(()),
+    /// Puts the process under its seccomp filter; a listener goes to whoever started it, who knows the agent.
+    fn load_filter(&self, process: &Process, channel: &Channel) -> Result<()> {
+        let filter = match (&process.security.seccomp, &self.filter) {
+            (Some(Checked::Compiled(filter)), _) | (Some(Checked::Compiles), Some(filter)) => filter,
+            (Some(Checked::Compiles), None) => return Err(Error::new("the seccomp filter is missing")),
+            (None, _) => return Ok(()),
+        };
+        match sys::seccomp::load(filter).map_err(|e| e.at(SECCOMP))? {
+            Some(listener) => channel.send_with(&Report::Listening, Some(listener.as_fd())),
+            None => Ok(()),
+        }
     }
 }
 

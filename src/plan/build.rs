@@ -9,10 +9,10 @@ use super::mounts::{self, CgroupTree};
 use super::process::{self, Privilege, Role};
 use super::report::Report;
 use super::{
-    Access, IdMaps, Plan, Process, Propagation, PropagationKind, Reach, RootChange, devices, hooks, id_maps, intel_rdt,
-    memory_policy, namespaces, net_devices, paths, scheduling, sysctl,
+    Access, IdMaps, Plan, Process, Propagation, PropagationKind, Reach, RootChange, SECCOMP, devices, hooks, id_maps,
+    intel_rdt, memory_policy, namespaces, net_devices, paths, scheduling, sysctl,
 };
-use crate::bpf::seccomp::{self, Filter};
+use crate::bpf::seccomp::{self, Checked};
 use crate::bundle::{Bundle, ContainerId, Read};
 use crate::error::Result;
 
@@ -169,16 +169,11 @@ fn with_labels(asked: &oci::Process, spec: &Spec) -> oci::Process {
     process
 }
 
-/// `linux.seccomp`, compiled: a program that is data like all else, so that a profile that cannot be is refused early.
-fn seccomp(linux: &Linux, report: &mut Report) -> Option<Filter> {
+/// `linux.seccomp`, so far as to refuse here a profile that cannot be compiled.
+fn seccomp(linux: &Linux, report: &mut Report) -> Option<Checked> {
     let profile = linux.seccomp().as_ref()?;
-    match seccomp::compile(profile, "/linux/seccomp") {
-        Ok(filter) => {
-            if let Some(skipped) = filter.skipped() {
-                log::debug!("{skipped}");
-            }
-            Some(filter)
-        }
+    match seccomp::check(profile, SECCOMP) {
+        Ok(checked) => Some(checked),
         Err(fault) => {
             report.push(fault);
             None

@@ -37,7 +37,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::bpf::seccomp::Filter;
+use crate::bpf::seccomp::Checked;
 
 pub use build::{Request, build, exec_process};
 pub use capabilities::names as capability_names;
@@ -543,6 +543,9 @@ pub enum Terminal {
     },
 }
 
+/// Where the seccomp profile stands.
+pub const SECCOMP: &str = "/linux/seccomp";
+
 /// What confines the process beyond capabilities.
 #[derive(Debug, Default)]
 pub struct Security {
@@ -552,6 +555,6 @@ pub struct Security {
     pub selinux: Option<String>,
     /// `linux.mountLabel`, for the file of a terminal.
     pub terminal: Option<String>,
-    /// `linux.seccomp`, compiled.
-    pub seccomp: Option<Filter>,
+    /// `linux.seccomp`.
+    pub seccomp: Option<Checked>,
 }

@@ -5,6 +5,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use oci_spec::runtime::LinuxSeccomp;
 use rustix::fs::{Mode, OFlags};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use rustix::rand::GetRandomFlags;
@@ -12,7 +13,7 @@ use rustix::rand::GetRandomFlags;
 use super::birth::{self, Birth, Unshared};
 use super::protocol::{Channel, Order, Report};
 use super::start::await_exec;
-use super::{descriptors, sources};
+use super::{descriptors, filter, sources};
 use crate::error::{Error, Failure, Result, Wrap};
 use crate::host::cgroup::{Cgroup, Entry, Stage, Unified};
 use crate::host::hooks::{self, Surroundings};
@@ -40,6 +41,8 @@ pub struct Request<'a> {
     pub record: Record,
     /// The text of config.json, of which a copy is kept.
     pub config: &'a [u8],
+    /// `linux.seccomp`
+    pub profile: Option<&'a LinuxSeccomp>,
     pub start: StartBy,
     pub console_socket: Option<PathBuf>,
     pub pidfd_socket: Option<PathBuf>,
@@ -189,7 +192,9 @@ impl Making {
         if let (Some(scope), Some(cgroup)) = (scope, &cgroup) {
             self.start_scope(scope, cgroup)?;
         }
-        let terminal = self.converse(plan, &mut record, &channel, (cgroup.as_ref(), unified), &sources)?;
+        self.let_begin(plan, &mut record, &channel, (cgroup.as_ref(), unified), &sources)?;
+        filter::give(&channel, plan.process.as_ref(), request.profile)?;
+        let terminal = self.converse(plan, &mut record, &channel)?;
         if let (Some(socket), Some(child)) = (pidfd_socket, &self.child) {
             console::send_pidfd(&socket, &child.pidfd)?;
         }
@@ -249,15 +254,15 @@ impl Making {
         init::create(Setup { plan, record, cgroup, unshare, joins, sources, root, shared })
     }
 
-    /// The runtime's half of the conversation, up to [`Report::Created`].
-    fn converse(
+    /// Gives init what others have to give it, and lets it begin.
+    fn let_begin(
         &mut self,
         plan: &Plan,
         record: &mut Record,
         channel: &Channel,
         (cgroup, unified): (Option<&CgroupPlan>, Unified),
         sources: &[Option<OwnedFd>],
-    ) -> Result<Option<OwnedFd>> {
+    ) -> Result<()> {
         let Some(child) = &self.child else { return Err(Error::new("init was not made")) };
         if let Some(maps) = &plan.id_maps {
             id_maps::write(child.pid, maps)?;
@@ -285,13 +290,22 @@ impl Making {
         }
         self.enter_cgroup(channel, cgroup)?;
         record.cgroup = self.cgroup.as_ref().map(|cgroup| cgroup.membership().clone());
+        Ok(())
+    }
+
+    /// The runtime's half of the conversation, up to [`Report::Created`].
+    fn converse(&self, plan: &Plan, record: &mut Record, channel: &Channel) -> Result<Option<OwnedFd>> {
         let Some(child) = &self.child else { return Err(Error::new("init was not made")) };
-        // While init mounts. It is written down only where somebody else may look while it is made: without hooks that
-        // takes some milliseconds, and a runtime that is killed in them takes init with it.
+        // While init mounts. It counts only where somebody else may look while it is made: without hooks that takes some
+        // milliseconds, and a runtime that is killed in them takes init with it.
         record.init = Identity::of(child.pid);
-        if plan.hooks.any_before_start() {
+        let unfinished = if plan.hooks.any_before_start() {
             self.dir.write_record(record)?;
-        }
+            None
+        } else {
+            record.phase = Phase::Created;
+            Some(self.dir.begin_record(record)?)
+        };
         loop {
             match channel.receive_with::<Report>()? {
                 Some((Report::Prepared, _)) => {
@@ -300,10 +314,9 @@ impl Making {
                 }
                 Some((Report::Created, terminal)) => {
                     record.phase = Phase::Created;
-                    if plan.hooks.any_before_start() {
-                        self.dir.write_record(record)?;
-                    } else {
-                        self.dir.write_first_record(record)?;
+                    match unfinished {
+                        Some(unfinished) => unfinished.finish()?,
+                        None => self.dir.write_record(record)?,
                     }
                     return Ok(terminal);
                 }

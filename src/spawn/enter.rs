@@ -6,14 +6,15 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
+use oci_spec::runtime::LinuxSeccomp;
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, PidfdFlags};
 
 use super::birth;
 use super::create::{died, keyring_name, pid_of, set_oom_score_adj};
-use super::descriptors;
 use super::protocol::{Channel, Order, Report};
 use super::start::await_exec;
+use super::{descriptors, filter};
 
 use crate::error::{Error, Kind, Result, Wrap};
 use crate::host::cgroup::{Cgroup, Unified};
@@ -28,6 +29,8 @@ use crate::sys::clone::{Child, Cloned, Parentage, clone3};
 pub struct Request<'a> {
     pub record: &'a Record,
     pub process: &'a Process,
+    /// The container's `linux.seccomp`.
+    pub profile: Option<&'a LinuxSeccomp>,
     pub cgroup: Option<&'a Cgroup>,
     pub console_socket: Option<PathBuf>,
     pub pidfd_socket: Option<PathBuf>,
@@ -295,6 +298,7 @@ fn converse(request: &Request<'_>, channel: &Channel, child: &Child, moved_by_us
         resctrl::join(groups, child.pid).wrap("join the container's resctrl group")?;
     }
     channel.order(&Order::Go)?;
+    filter::give(channel, Some(request.process), request.profile)?;
     match channel.receive_with::<Report>()? {
         Some((Report::Created, terminal)) => Ok(terminal),
         Some((Report::Failed(error), _)) => Err(*error),

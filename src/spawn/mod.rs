@@ -8,6 +8,7 @@ pub(crate) mod birth;
 pub mod create;
 pub mod descriptors;
 pub mod enter;
+mod filter;
 pub mod foreground;
 pub mod protocol;
 pub mod seal;

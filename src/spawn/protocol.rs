@@ -5,6 +5,7 @@
 //! | init | [`Report::Begun`] | it runs (only where the runtime makes its cgroup meanwhile) |
 //! | runtime | [`Order::Go`] | init's cgroup is there, or as much of it as its mounts need; its id maps are written: it may begin |
 //! | runtime | [`Order::Enter`] | the rest of the cgroup is there: init enters it (only where it was made in stages) |
+//! | runtime | a filter, as bytes | the seccomp program, compiled meanwhile (only where the plan left that for later) |
 //! | init | [`Report::Prepared`] | mounts are made, hooks of the runtime are due (only where there are any) |
 //! | runtime | [`Order::Proceed`] | the hooks have run |
 //! | init | [`Report::Created`] | all is done up to the program; with it the terminal, in the foreground |
@@ -30,6 +31,7 @@ use rustix::net::{
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::bpf::seccomp::{self, Filter};
 use crate::error::{Error, Result, Wrap};
 use crate::json;
 
@@ -116,6 +118,22 @@ impl Channel {
             0 => Ok(None),
             size => parse(&bytes[..size]).map(Some),
         }
+    }
+
+    /// Sends a filter. Where init has ended there is nobody to take it, as with [`Channel::order`].
+    pub fn send_filter(&self, filter: &Filter) -> Result<()> {
+        match retry(|| rustix::io::write(&self.0, &filter.to_bytes())) {
+            Ok(_) | Err(Errno::PIPE | Errno::CONNRESET) => Ok(()),
+            Err(errno) => Err(errno).wrap("write(socket pair)"),
+        }
+    }
+
+    /// Waits for a filter.
+    pub fn receive_filter(&self) -> Result<Filter> {
+        // Room for the longest, of which only what arrives is touched.
+        let mut bytes = Vec::with_capacity(4 + 8 * seccomp::MAX_INSTRUCTIONS);
+        retry(|| rustix::io::read(&self.0, rustix::buffer::spare_capacity(&mut bytes))).wrap("read(socket pair)")?;
+        Filter::from_bytes(&bytes).ok_or_else(|| Error::new("the runtime ended before it sent the seccomp filter"))
     }
 
     /// Waits until the other end is closed, whatever comes before.

@@ -245,20 +245,21 @@ impl Dir {
 
     /// Writes the first record, with the config.
     pub fn write_intent(&self, record: &Record, config: &[u8]) -> Result<()> {
-        self.write(INTENT, record, config)
+        self.write(INTENT, record, &[b"\n", config].concat()).map(drop)
     }
 
-    /// Writes the record of a container that exists, where there is none yet. To replace a file by rename makes ext4
-    /// write it to disk first (ext4(5), auto_da_alloc), and this is on the way of every start.
-    pub fn write_first_record(&self, record: &Record) -> Result<()> {
-        self.write(RECORD, record, b"")
+    /// Writes the record of a container that is about to exist, where there is none yet, up to its end: nobody takes it
+    /// for one before [`Unfinished::finish`]. To replace a file by rename makes ext4 write it to disk first (ext4(5),
+    /// auto_da_alloc), and this is on the way of every start.
+    pub fn begin_record(&self, record: &Record) -> Result<Unfinished> {
+        self.write(RECORD, record, b"").map(Unfinished)
     }
 
     /// Replaces the record: a reader sees the old one or the new one, whole.
     pub fn write_record(&self, record: &Record) -> Result<()> {
         const NEXT: &str = "state.json.next";
         self.unlink(NEXT)?;
-        self.write(NEXT, record, b"")?;
+        self.write(NEXT, record, b"\n")?;
         rustix::fs::renameat(&self.fd, NEXT, &self.fd, RECORD)
             .wrap_with(|| format!("rename({:?}, \"{RECORD}\")", self.path.join(NEXT)))
     }
@@ -311,18 +312,30 @@ impl Dir {
         Ok(Some(bytes))
     }
 
-    /// Writes a file that is not there yet: the record on one line, and the config after it.
-    fn write(&self, name: &str, record: &Record, config: &[u8]) -> Result<()> {
+    /// Writes a file that is not there yet: the record, and what follows it.
+    fn write(&self, name: &str, record: &Record, rest: &[u8]) -> Result<OwnedFd> {
         let mut bytes = serde_json::to_vec(record).map_err(|e| Error::new(format!("write {RECORD}: {e}")))?;
-        bytes.push(b'\n');
-        bytes.extend_from_slice(config);
+        bytes.extend_from_slice(rest);
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = rustix::fs::openat(&self.fd, name, flags, Mode::from_raw_mode(0o600))
             .wrap_with(|| format!("open({:?})", self.path.join(name)))?;
-        std::fs::File::from(file)
-            .write_all(&bytes)
+        let mut file = std::fs::File::from(file);
+        file.write_all(&bytes)
             .wrap_with(|| format!("write({:?})", self.path.join(name)))
-            .map_err(|error| error.hint("the state directory needs some 20 KiB for each container"))
+            .map_err(|error| error.hint("the state directory needs some 20 KiB for each container"))?;
+        Ok(file.into())
+    }
+}
+
+/// A record that lacks its end.
+#[derive(Debug)]
+#[must_use]
+pub struct Unfinished(OwnedFd);
+
+impl Unfinished {
+    /// Makes it count.
+    pub fn finish(self) -> Result<()> {
+        std::fs::File::from(self.0).write_all(b"\n").wrap_with(|| format!("write({RECORD:?})"))
     }
 }
 

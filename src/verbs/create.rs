@@ -3,7 +3,10 @@
 use std::collections::HashMap;
 use std::path::Path;
 
+use oci_spec::runtime::LinuxSeccomp;
+
 use super::Context;
+use crate::bpf::seccomp::Checked;
 use crate::bundle::{Bundle, ContainerId};
 use crate::cli::{CgroupManager, CreateOptions};
 use crate::error::{Error, Failure, Kind, Result};
@@ -51,6 +54,17 @@ pub(super) struct Decided {
     bundle: Bundle,
     cgroup: Option<CgroupPlan>,
     scope: Option<Planned>,
+}
+
+impl Decided {
+    /// `linux.seccomp`
+    pub(super) fn profile(&self) -> Option<&LinuxSeccomp> {
+        profile(&self.bundle)
+    }
+}
+
+fn profile(bundle: &Bundle) -> Option<&LinuxSeccomp> {
+    bundle.config.value.linux().as_ref()?.seccomp().as_ref()
 }
 
 /// Reads the bundle and decides everything, or says all that is wrong.
@@ -133,6 +147,7 @@ impl Prepared {
             scope: self.scope,
             record,
             config: &self.bundle.text,
+            profile: profile(&self.bundle),
             start,
             console_socket: options.console_socket.clone(),
             pidfd_socket: options.pidfd_socket.clone(),
@@ -168,7 +183,7 @@ impl Prepared {
     }
 
     fn seccomp_agent(&self) -> Option<SeccompAgent> {
-        let filter = self.plan.process.as_ref()?.security.seccomp.as_ref()?;
+        let Some(Checked::Compiled(filter)) = &self.plan.process.as_ref()?.security.seccomp else { return None };
         filter
             .listener
             .as_ref()

@@ -22,7 +22,8 @@ use crate::state::{Entry, Lock, Record, Status};
 pub(super) fn exec(context: &Context, options: &ExecOptions, inherited: Inherited) -> Result<u8> {
     let entry = context.store.find(&options.id, Lock::None)?;
     refuse_by_status(&entry, options)?;
-    let process = process(&entry, options, &inherited)?;
+    let config = Bundle::from_text(entry.record.bundle.clone(), entry.dir.config()?)?.config.value;
+    let process = process(&config, options, &inherited)?;
     let ends = if options.detach { Ends::Detached } else { Ends::Foreground };
     check_terminal(process.terminal, options.console_socket.as_deref(), ends)?;
     let signals = match ends {
@@ -33,6 +34,7 @@ pub(super) fn exec(context: &Context, options: &ExecOptions, inherited: Inherite
     let entered = enter::enter(&enter::Request {
         record: &entry.record,
         process: &process,
+        profile: config.linux().as_ref().and_then(|linux| linux.seccomp().as_ref()),
         cgroup: cgroup.as_ref(),
         console_socket: options.console_socket.clone(),
         pidfd_socket: options.pidfd_socket.clone(),
@@ -82,13 +84,12 @@ fn refuse_by_status(entry: &Entry, options: &ExecOptions) -> Result<()> {
 }
 
 /// What is to run: a process file, or the container's own process with what the command line changes.
-fn process(entry: &Entry, options: &ExecOptions, inherited: &Inherited) -> Result<plan::Process> {
-    let config = Bundle::from_text(entry.record.bundle.clone(), entry.dir.config()?)?.config;
+fn process(config: &Spec, options: &ExecOptions, inherited: &Inherited) -> Result<plan::Process> {
     let (asked, pointer) = match &options.process {
         Some(file) => (bundle::process_file(file)?, ""),
-        None => (own_process(&config.value, options)?, "/process"),
+        None => (own_process(config, options)?, "/process"),
     };
-    let (mut process, warnings) = plan::exec_process(&asked, pointer, &config.value, &Host::here())?;
+    let (mut process, warnings) = plan::exec_process(&asked, pointer, config, &Host::here())?;
     for warning in warnings {
         log::warn!("{warning}");
     }

@@ -3,7 +3,7 @@
 mod differential;
 mod evaluator;
 mod interpreter;
-mod profiles;
+pub(super) mod profiles;
 mod random;
 
 use serde_json::json;

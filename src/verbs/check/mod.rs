@@ -10,11 +10,11 @@ use serde::Serialize;
 use super::Context;
 use super::create::{Decided, decide};
 use super::state::print_json;
-use crate::bpf::seccomp::Filter;
+use crate::bpf::seccomp::{self, Filter};
 use crate::cli::{CheckOptions, CreateOptions, ReportFormat};
 use crate::error::{Error, Result, Wrap};
 use crate::host::survey::{self, Finding, State};
-use crate::plan::Terminal;
+use crate::plan::{SECCOMP, Terminal};
 
 /// Gives 0 where containers run and the bundle is accepted, else 1.
 pub(super) fn check(context: &Context, options: &CheckOptions) -> Result<u8> {
@@ -116,9 +116,9 @@ fn verdict(context: &Context, dir: &Path) -> Verdict {
 }
 
 fn warnings(decided: Decided) -> Vec<String> {
+    let filter = decided.profile().and_then(|profile| seccomp::compile(profile, SECCOMP).ok());
     let mut warnings = decided.plan.warnings;
-    let filter = decided.plan.process.as_ref().and_then(|process| process.security.seccomp.as_ref());
-    if let Some(skipped) = filter.and_then(Filter::skipped) {
+    if let Some(skipped) = filter.as_ref().and_then(Filter::skipped) {
         warnings.push(format!("/linux/seccomp: {}", skipped.trim_start_matches("seccomp: ")));
     }
     match decided.plan.process {

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::differential::{self, edges, known_to_libseccomp, numbers, reference};
 use super::evaluator::evaluate;
 use super::interpreter::{Call, check, run};
-use crate::bpf::seccomp::{architecture, compile};
+use crate::bpf::seccomp::{Checked, Filter, architecture, check as judge, compile};
 
 /// Old and new calls, with one number everywhere and with many, multiplexed ones, and some that do not exist.
 const NAMES: [&str; 24] = [
@@ -162,6 +162,23 @@ proptest! {
                 let (got, expected) = (run(&filter.program, &call), evaluate(&profile, &call));
                 prop_assert_eq!(got, expected, "{:x?}", call);
             }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// What is left for later is never refused then, and arrives as it was sent.
+    #[test]
+    fn what_is_not_compiled_to_be_judged_does_compile(profile in any_rules()) {
+        if judge(&profile, "").is_ok_and(|judged| judged == Checked::Compiles) {
+            let filter = compile(&profile, "");
+            prop_assert!(filter.is_ok(), "{:?}", filter);
+            let filter = filter.unwrap();
+            let arrived = Filter::from_bytes(&filter.to_bytes()).unwrap();
+            prop_assert_eq!((arrived.program, arrived.flags), (filter.program, filter.flags));
+            prop_assert_eq!(filter.listener, None);
         }
     }
 }
