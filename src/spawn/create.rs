@@ -298,7 +298,7 @@ impl Making {
         let Some(child) = &self.child else { return Err(Error::new("init was not made")) };
         // While init mounts. It counts only where somebody else may look while it is made: without hooks that takes some
         // milliseconds, and a runtime that is killed in them takes init with it.
-        record.init = Identity::of(child.pid);
+        record.init = Some(Identity::of_child(child.pid)?);
         let unfinished = if plan.hooks.any_before_start() {
             self.dir.write_record(record)?;
             None

@@ -6,6 +6,8 @@ use std::io::Read;
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::{Error, Result, Wrap};
+
 /// A process that a record names: the pid alone may be reused, the pid and its start time are not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
@@ -50,9 +52,13 @@ impl Executed {
 }
 
 impl Identity {
-    /// The process that has this pid now.
-    pub fn of(pid: i32) -> Option<Self> {
-        stat(pid).map(|stat| Self { pid, start_time: stat.start_time })
+    /// A child that has not been waited for, so that its pid is its own. Without its start time a record would name no
+    /// process, and nothing would ever end it.
+    pub fn of_child(pid: i32) -> Result<Self> {
+        let path = format!("/proc/{pid}/stat");
+        let text = std::fs::read(&path).wrap_with(|| format!("read({path:?})"))?;
+        let stat = parse(&text).ok_or_else(|| Error::new(format!("{path}: no start time in it")))?;
+        Ok(Self { pid, start_time: stat.start_time })
     }
 
     /// What this very process is doing; `None` once it has ended, also while it is a zombie.
@@ -131,7 +137,7 @@ mod tests {
 
     #[test]
     fn this_process_lives_and_another_start_time_does_not() {
-        let me = Identity::of(std::process::id() as i32).unwrap();
+        let me = Identity::of_child(std::process::id() as i32).unwrap();
         assert_eq!(me.life(), Some(Life::Program));
         assert!(!Identity { start_time: me.start_time + 1, ..me }.is_alive());
     }
