@@ -62,7 +62,7 @@ pub(super) fn hand_over(channel: &Channel, master: Option<OwnedFd>, console: Opt
 pub(super) fn await_start(channel: &mut Channel, start_socket: Option<OwnedFd>) -> Result<()> {
     match (channel.receive_order()?, start_socket) {
         (Some(Order::Start), _) => Ok(()),
-        (Some(Order::Release), Some(socket)) => match Channel::over(socket).receive_with::<Order>()? {
+        (Some(Order::Release), Some(socket)) => match Channel::over(socket).receive_order_with()? {
             Some((Order::Start, Some(starter))) => {
                 *channel = Channel::over(starter);
                 Ok(())

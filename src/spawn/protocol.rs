@@ -59,6 +59,9 @@ pub enum Report {
     Failed(Box<Error>),
 }
 
+/// More bytes than any order has.
+const LONGEST_ORDER: usize = 64;
+
 /// One end of the conversation.
 #[derive(Debug)]
 pub struct Channel(OwnedFd);
@@ -104,11 +107,20 @@ impl Channel {
         Ok(self.receive_with()?.map(|(message, _)| message))
     }
 
+    /// Waits for an order and the descriptor that comes with it; `None` at the end of file. In one call: a message with
+    /// a descriptor is not looked at before it is taken (the kernel's collector of sockets in flight has been wrong about
+    /// such ones, CVE-2021-0920).
+    pub fn receive_order_with(&self) -> Result<Option<(Order, Option<OwnedFd>)>> {
+        let mut bytes = [0u8; LONGEST_ORDER];
+        match receive_into(&self.0, &mut bytes)? {
+            (0, _) => Ok(None),
+            (size, descriptor) => Ok(Some((parse(&bytes[..size])?, descriptor))),
+        }
+    }
+
     /// Waits for an order, which is short and comes without a descriptor; `None` at the end of file.
     pub fn receive_order(&self) -> Result<Option<Order>> {
-        /// More than the longest.
-        const ROOM: usize = 64;
-        let mut bytes = [0u8; ROOM];
+        let mut bytes = [0u8; LONGEST_ORDER];
         let mut read = || retry(|| rustix::io::read(&self.0, &mut bytes));
         let size = match read() {
             Err(Errno::CONNRESET) => read(),
@@ -156,17 +168,22 @@ impl Channel {
             (_, 0) => return Ok(None),
             (_, length) => vec![0u8; length],
         };
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-        let mut control = RecvAncillaryBuffer::new(&mut space);
-        let received =
-            retry(|| recvmsg(&self.0, &mut [IoSliceMut::new(&mut bytes)], &mut control, RecvFlags::CMSG_CLOEXEC));
-        let size = received.wrap("recvmsg(socket pair)")?.bytes;
-        let descriptor = control.drain().find_map(|message| match message {
-            RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
-            _ => None,
-        });
+        let (size, descriptor) = receive_into(&self.0, &mut bytes)?;
         Ok(Some((parse(&bytes[..size])?, descriptor)))
     }
+}
+
+/// Takes one message: its size, and the descriptor that came with it.
+fn receive_into(socket: &OwnedFd, bytes: &mut [u8]) -> Result<(usize, Option<OwnedFd>)> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let received = retry(|| recvmsg(socket, &mut [IoSliceMut::new(bytes)], &mut control, RecvFlags::CMSG_CLOEXEC));
+    let size = received.wrap("recvmsg(socket pair)")?.bytes;
+    let descriptor = control.drain().find_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
+        _ => None,
+    });
+    Ok((size, descriptor))
 }
 
 fn parse<M: DeserializeOwned>(bytes: &[u8]) -> Result<M> {

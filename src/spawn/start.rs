@@ -34,6 +34,11 @@ pub(super) fn await_exec(channel: &Channel, record: &Record, child: &Child, know
 fn verify_exec(child: &Child, known: Option<Identity>) -> Result<()> {
     match Executed::look(child.pid, known) {
         Executed::Yes => Ok(()),
+        // A process that ends has a status other than this one: init leaves with 1, or by a signal.
+        Executed::Never(0) => {
+            let text = "the container's process let go of the conversation, and has not executed the program";
+            Err(Error::new(text).hint("this should not happen: please report it, with the version of the kernel"))
+        }
         Executed::Never(status) => Err(ended(status, "before it could execute the program")),
         // Its parent was faster than we are. A program that was killed just as fast cannot be told from it; one that
         // crashed can, since before its exec init is ended by these two alone.
