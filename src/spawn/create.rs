@@ -11,6 +11,7 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use rustix::rand::GetRandomFlags;
 
 use super::birth::{self, Birth, Unshared};
+use super::oom_score_adj::set_oom_score_adj;
 use super::protocol::{Channel, Order, Report};
 use super::start::await_exec;
 use super::{descriptors, filter, sources};
@@ -24,7 +25,7 @@ use crate::init::{self, JoinCgroup, Keyring, Setup, Shared};
 use crate::plan::cgroup::{Authority, CgroupPlan};
 use crate::plan::intel_rdt::ResctrlGroups;
 use crate::plan::net_devices::Lent;
-use crate::plan::{Namespace, Namespaces, Plan, Process};
+use crate::plan::{Namespace, Namespaces, Plan};
 use crate::state::process::Identity;
 use crate::state::{Dir, Phase, Record, Status, Store};
 use crate::sys;
@@ -460,28 +461,6 @@ pub(super) fn died(child: &Child) -> Error {
         },
         _ => error,
     }
-}
-
-/// By the runtime, which has the privilege to lower it that init in a user namespace lacks. Where config.json is silent
-/// nothing is changed (config.md, Linux Process: "the runtime MUST NOT change the value").
-pub(super) fn set_oom_score_adj(child: &Child, process: &Process) -> Result<()> {
-    let Some(score) = process.oom_score_adj else { return Ok(()) };
-    let path = format!("/proc/{}/oom_score_adj", child.pid);
-    match std::fs::write(&path, score.to_string()) {
-        Ok(()) => Ok(()),
-        // Lowering needs CAP_SYS_RESOURCE (proc_pid_oom_score_adj(5)); keeping what is there does not.
-        Err(error) if is_already(&path, score) => {
-            log::debug!("{path} stays as it is: {error}");
-            Ok(())
-        }
-        Err(error) => Err(Error::sys(format!("write({path:?}, \"{score}\")"), error)
-            .at(format!("{}/oomScoreAdj", process.pointer))
-            .hint("a score below the caller's needs CAP_SYS_RESOURCE")),
-    }
-}
-
-fn is_already(path: &str, score: i32) -> bool {
-    std::fs::read_to_string(path).is_ok_and(|text| text.trim() == score.to_string())
 }
 
 impl Created {

@@ -10,6 +10,7 @@ pub mod descriptors;
 pub mod enter;
 mod filter;
 pub mod foreground;
+mod oom_score_adj;
 pub mod protocol;
 pub mod seal;
 mod sources;
