@@ -4,7 +4,9 @@
 //! Runs in the runtime's process.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags};
 
 use super::create::start_address;
@@ -32,10 +34,9 @@ pub(super) fn await_exec(channel: &Channel, record: &Record, child: &Child, know
 
 /// Init speaks before it ends, but for one that was killed.
 fn verify_exec(child: &Child, known: Option<Identity>) -> Result<()> {
-    match Executed::look(child.pid, known) {
+    match settled(child, known)? {
         Executed::Yes => Ok(()),
-        // A process that ends has a status other than this one: init leaves with 1, or by a signal.
-        Executed::Never(0) => {
+        Executed::Never(ALIVE) => {
             let text = "the container's process let go of the conversation, and has not executed the program";
             Err(Error::new(text).hint("this should not happen: please report it, with the version of the kernel"))
         }
@@ -50,6 +51,28 @@ fn verify_exec(child: &Child, known: Option<Identity>) -> Result<()> {
             }
             _ => Ok(()),
         },
+    }
+}
+
+/// The status of a process that has not ended: init leaves with 1, or by a signal.
+const ALIVE: i32 = 0;
+
+/// How long a process that has let go of its channel may take to be its program, or to end.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Looks until the process is one or the other. The kernel closes the channel in the midst of an exec: what it shows of
+/// the process just then may still be what it was before.
+fn settled(child: &Child, known: Option<Identity>) -> Result<Executed> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let seen = Executed::look(child.pid, known);
+        if seen != Executed::Never(ALIVE) || Instant::now() >= until {
+            return Ok(seen);
+        }
+        // Its end wakes us; of its exec nothing tells.
+        let moment = Timespec { tv_sec: 0, tv_nsec: 1_000_000 };
+        let mut end = [PollFd::new(&child.pidfd, PollFlags::IN)];
+        rustix::io::retry_on_intr(|| poll(&mut end, Some(&moment))).wrap("poll(pidfd)")?;
     }
 }
 
