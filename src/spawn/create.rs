@@ -25,7 +25,7 @@ use crate::init::{self, JoinCgroup, Keyring, Setup, Shared};
 use crate::plan::cgroup::{Authority, CgroupPlan};
 use crate::plan::intel_rdt::ResctrlGroups;
 use crate::plan::net_devices::Lent;
-use crate::plan::{Namespace, Namespaces, Plan};
+use crate::plan::{Namespace, Namespaces, Plan, PropagationKind};
 use crate::state::process::Identity;
 use crate::state::{Dir, Phase, Record, Status, Store};
 use crate::sys;
@@ -384,14 +384,17 @@ impl Making {
 }
 
 /// In stages, where there are v1 hierarchies to be made and init may enter them itself. Not in a mount namespace that it
-/// joins: there it would be the files of whoever owns that. The runtime needs init's network namespace for the devices that
-/// it lends, and so cannot leave it to init.
+/// joins: there it would be the files of whoever owns that; nor where mounts of the container's reach its other mounts, and
+/// so could come to lie over the host's cgroups. The runtime needs init's network namespace for the devices that it lends,
+/// and so cannot leave it to init.
 fn entry(plan: &Plan, cgroup: &CgroupPlan) -> Entry {
     let Namespaces { user, mount, cgroup: seen, .. } = &plan.namespaces;
     let by_itself = user.is_host() && cgroup.authority == Authority::Root;
     let elsewhere = [mount, seen].into_iter().any(|namespace| matches!(namespace, Namespace::Join { .. }));
+    let covered = plan.rootfs_propagation.kind == PropagationKind::Shared;
     let on_v1 = cgroup.membership.places.iter().any(|place| !place.is_v2());
-    if by_itself && on_v1 && !elsewhere && plan.net_devices.is_empty() { Entry::InStages } else { Entry::AtOnce }
+    let in_stages = by_itself && on_v1 && !elsewhere && !covered && plan.net_devices.is_empty();
+    if in_stages { Entry::InStages } else { Entry::AtOnce }
 }
 
 /// Before init sees its network, and so before hooks and kernel parameters of a device.
