@@ -10,6 +10,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use rustix::rand::GetRandomFlags;
 
+use super::apart::Apart;
 use super::birth::{self, Birth, Unshared};
 use super::oom_score_adj::set_oom_score_adj;
 use super::protocol::{Channel, Order, Report};
@@ -170,6 +171,7 @@ impl Making {
         let unified = if into.is_some() { Unified::ClonedInto } else { Unified::Move };
         // What init makes has the modes that it asks for.
         let own = rustix::process::umask(Mode::empty());
+        let apart = if unshared == Unshared::ByInit { Apart::possible() } else { None };
         let born = birth::birth(&plan.namespaces, unshared, &plan.time_offsets, into, &channel, &inside);
         if !matches!(born, Ok(Birth::Init)) {
             rustix::process::umask(own);
@@ -183,11 +185,17 @@ impl Making {
                     console,
                     inherited: request.inherited,
                     keyring: keyring.as_deref().map_or(Keyring::Inherited, Keyring::New),
+                    apart,
                 };
                 let unshare = birth::unshared_by_init(&plan.namespaces, unshared);
                 self.become_init(plan, &record, (unshare, unified), sources, root.map(|root| root.tree), shared)
             }
-            Birth::Runtime(child) => self.child = Some(child),
+            Birth::Runtime(child) => {
+                let child = self.child.insert(child);
+                if let Some(apart) = apart {
+                    apart.begin(pid_of(child)?);
+                }
+            }
         }
         drop((inside, start_socket, console));
         if let (Some(scope), Some(cgroup)) = (scope, &cgroup) {
@@ -330,19 +338,11 @@ impl Making {
 
     /// Lets init begin, and makes the rest of its cgroup while it does.
     fn enter_cgroup(&mut self, channel: &Channel, plan: Option<&CgroupPlan>) -> Result<()> {
-        let (Some(child), Some(cgroup), Some(plan)) = (&self.child, &mut self.cgroup, plan) else {
+        let (Some(cgroup), Some(plan)) = (&mut self.cgroup, plan) else {
             return channel.order(&Order::Go);
         };
         if cgroup.entry() == Entry::AtOnce {
             return channel.order(&Order::Go);
-        }
-        // The kernel may leave a new process waiting for the CPU of its parent, with another CPU idle; a process that
-        // is woken goes to the idle one. So both go on at once only after one has waited for the other.
-        match channel.receive::<Report>()? {
-            Some(Report::Begun) => {}
-            Some(Report::Failed(error)) => return Err(*error),
-            Some(report) => return Err(Error::new(format!("init spoke out of turn: {report:?}"))),
-            None => return Err(died(child)),
         }
         cgroup.set_up(plan, Stage::Mounts)?;
         channel.order(&Order::Go)?;
