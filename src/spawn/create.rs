@@ -138,11 +138,10 @@ impl Making {
         let shares_mounts = matches!(plan.namespaces.mount, Namespace::Host);
         let root = shares_mounts.then(|| root_mount::clone(&plan.rootfs)).transpose()?;
         record.root_mount = root.as_ref().map(|root| root.kept.clone());
-        if let Some(cgroup) = &mut cgroup {
-            Cgroup::foresee(cgroup);
-            record.cgroup = Some(cgroup.membership.clone());
+        let clone_first = clone_comes_first(plan, cgroup.as_ref(), scope.as_ref());
+        if !clone_first {
+            self.write_intent(&mut record, cgroup.as_mut(), request.config)?;
         }
-        self.dir.write_intent(&record, request.config)?;
         if let Some(root) = &root {
             root.attach()?;
             self.root_mount = Some(root.kept.clone());
@@ -201,7 +200,8 @@ impl Making {
         if let (Some(scope), Some(cgroup)) = (scope, &cgroup) {
             self.start_scope(scope, cgroup)?;
         }
-        self.let_begin(plan, &mut record, &channel, (cgroup.as_ref(), unified), &sources)?;
+        let unwritten = clone_first.then_some(request.config);
+        self.let_begin(plan, &mut record, &channel, (cgroup.as_mut(), unified), &sources, unwritten)?;
         filter::give(&channel, plan.process.as_ref(), request.profile)?;
         let terminal = self.converse(plan, &mut record, &channel)?;
         if let (Some(socket), Some(child)) = (pidfd_socket, &self.child) {
@@ -269,8 +269,9 @@ impl Making {
         plan: &Plan,
         record: &mut Record,
         channel: &Channel,
-        (cgroup, unified): (Option<&CgroupPlan>, Unified),
+        (cgroup, unified): (Option<&mut CgroupPlan>, Unified),
         sources: &[Option<OwnedFd>],
+        unwritten: Option<&[u8]>,
     ) -> Result<()> {
         let Some(child) = &self.child else { return Err(Error::new("init was not made")) };
         if let Some(maps) = &plan.id_maps {
@@ -297,7 +298,7 @@ impl Making {
         if let Some(groups) = &self.resctrl {
             resctrl::join(groups, child.pid).map_err(|e| e.at("/linux/intelRdt"))?;
         }
-        self.enter_cgroup(channel, cgroup)?;
+        self.enter_cgroup(channel, record, cgroup, unwritten)?;
         record.cgroup = self.cgroup.as_ref().map(|cgroup| cgroup.membership().clone());
         Ok(())
     }
@@ -336,14 +337,31 @@ impl Making {
         }
     }
 
-    /// Lets init begin, and makes the rest of its cgroup while it does.
-    fn enter_cgroup(&mut self, channel: &Channel, plan: Option<&CgroupPlan>) -> Result<()> {
-        let (Some(cgroup), Some(plan)) = (&mut self.cgroup, plan) else {
+    /// Writes down what will be made, with config.json.
+    fn write_intent(&self, record: &mut Record, cgroup: Option<&mut CgroupPlan>, config: &[u8]) -> Result<()> {
+        if let Some(cgroup) = cgroup {
+            Cgroup::foresee(cgroup);
+            record.cgroup = Some(cgroup.membership.clone());
+        }
+        self.dir.write_intent(record, config)
+    }
+
+    /// Lets init begin, and makes the rest of its cgroup while it does. `unwritten` is the config where the intent is still
+    /// to be written.
+    fn enter_cgroup(
+        &mut self,
+        channel: &Channel,
+        record: &mut Record,
+        plan: Option<&mut CgroupPlan>,
+        unwritten: Option<&[u8]>,
+    ) -> Result<()> {
+        let (Some(plan), Some(Entry::InStages)) = (plan, self.cgroup.as_ref().map(Cgroup::entry)) else {
             return channel.order(&Order::Go);
         };
-        if cgroup.entry() == Entry::AtOnce {
-            return channel.order(&Order::Go);
+        if let Some(config) = unwritten {
+            self.write_intent(record, Some(plan), config)?;
         }
+        let Some(cgroup) = &mut self.cgroup else { return Err(Error::new("the cgroup was not begun")) };
         cgroup.set_up(plan, Stage::Mounts)?;
         channel.order(&Order::Go)?;
         cgroup.set_up(plan, Stage::Program)?;
@@ -395,6 +413,15 @@ fn entry(plan: &Plan, cgroup: &CgroupPlan) -> Entry {
     let on_v1 = cgroup.membership.places.iter().any(|place| !place.is_v2());
     let in_stages = by_itself && on_v1 && !elsewhere && !covered && plan.net_devices.is_empty();
     if in_stages { Entry::InStages } else { Entry::AtOnce }
+}
+
+/// Whether init is the first that is made of the container, and waits before it makes anything that would stay: then what
+/// will be made can be written down while it makes its namespaces. It ends with the runtime.
+fn clone_comes_first(plan: &Plan, cgroup: Option<&CgroupPlan>, scope: Option<&Planned>) -> bool {
+    let Some(cgroup) = cgroup.filter(|_| scope.is_none()) else { return false };
+    let nothing_at_birth = cgroup.membership.v2().is_none() && plan.intel_rdt.is_none();
+    let own_mounts = plan.namespaces.mount.is_new();
+    nothing_at_birth && own_mounts && entry(plan, cgroup) == Entry::InStages
 }
 
 /// Before init sees its network, and so before hooks and kernel parameters of a device.
