@@ -4,6 +4,7 @@ use std::fs;
 use std::io::IoSliceMut;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
@@ -29,6 +30,8 @@ tests![
     seccomp_flags_of_the_spec,
     seccomp_without_no_new_privileges,
     seccomp_forbids_what_only_the_runtime_does,
+    seccomp_holds_for_a_container_that_waits,
+    seccomp_that_would_keep_init_from_waiting_comes_at_last,
     seccomp_exec_carries_the_containers_filter,
     seccomp_agent_gets_the_program,
     seccomp_agent_gets_an_exec,
@@ -189,6 +192,51 @@ fn seccomp_forbids_what_only_the_runtime_does() {
         "syscalls": [{"names": all_calls_of_busybox(), "action": "SCMP_ACT_ALLOW"}]});
     let bundle = Bundle::new().args(["/bin/echo", "ran"]).set("/process/user", json!({"uid": 1000, "gid": 1000}));
     assert_eq!(bundle.set("/linux/seccomp", profile).prints(), "ran");
+}
+
+/// A program with one capability, without no_new_privs.
+fn waiting(rules: &Value) -> Bundle {
+    Bundle::new()
+        .sleeping()
+        .set("/process/noNewPrivileges", false)
+        .set("/process/capabilities", json!({"effective": ["CAP_CHOWN"], "permitted": ["CAP_CHOWN"]}))
+        .set("/linux/seccomp", allowing(rules.clone()))
+}
+
+/// Where the profile lets init wait for `start` and then become the program, it waits with no more than the program has.
+fn seccomp_holds_for_a_container_that_waits() {
+    ours_only("the peers load it after start, or keep CAP_SYS_ADMIN until then");
+    let rule = json!([{"names": ["mkdir"], "action": "SCMP_ACT_ERRNO"}]);
+    let container = Container::created(waiting(&rule).set("/process/user", json!({"uid": 1000, "gid": 1000})));
+    let pid = container.pid();
+    wait_for("init is under the filter", || (status_line(pid, "Seccomp") == "2").then_some(()));
+    wait_for("init has the program's rights", || (status_line(pid, "CapPrm") == "0000000000000001").then_some(()));
+    // Still hidden from its own user: what is not dumpable is root's below /proc (proc(5)).
+    assert_eq!(fs::metadata(format!("/proc/{pid}/mem")).expect("a process").uid(), 0);
+    container.start();
+    assert_eq!(fs::metadata(format!("/proc/{pid}/mem")).expect("a process").uid(), 1000);
+    assert_eq!(status_line(pid, "Seccomp_filters"), "1");
+}
+
+/// Where something of what init would call is forbidden, or somebody is told of it, the filter comes last, as ever.
+fn seccomp_that_would_keep_init_from_waiting_comes_at_last() {
+    ours_only("the peers need some of these to be allowed");
+    // Without no_new_privs capset has to be called after the filter in any case: it may be logged, no more.
+    for (call, action) in [("recvmsg", "KILL_PROCESS"), ("recvmsg", "LOG"), ("capset", "LOG")] {
+        let rule = json!([{"names": [call], "action": format!("SCMP_ACT_{action}")}]);
+        let container = Container::created(waiting(&rule));
+        assert_eq!(status_line(container.pid(), "Seccomp"), "0", "{call} {action}");
+        container.start();
+        assert_eq!(status_line(container.pid(), "Seccomp"), "2", "{call} {action}");
+        assert_eq!(container.status(), "running", "{call} {action}");
+    }
+    // Likewise where a program of the image is to run before.
+    let hook = json!([{"path": "/bin/true"}]);
+    let rule = json!([{"names": ["mkdir"], "action": "SCMP_ACT_ERRNO"}]);
+    let container = Container::created(waiting(&rule).set("/hooks/startContainer", hook));
+    assert_eq!(status_line(container.pid(), "Seccomp"), "0");
+    container.start();
+    assert_eq!(status_line(container.pid(), "Seccomp"), "2");
 }
 
 fn seccomp_exec_carries_the_containers_filter() {

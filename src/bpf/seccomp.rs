@@ -100,6 +100,38 @@ impl Filter {
         bytes
     }
 
+    /// Whether a call of this machine's own runs, whatever its arguments, and nobody is told of it.
+    ///
+    /// Follows the program as the kernel does to find such calls (`seccomp_is_const_allow` in kernel/seccomp.c): up to
+    /// its first look at anything but the number and the architecture.
+    pub fn always_allows(&self, number: u32) -> bool {
+        let mut loaded = None;
+        let mut at = 0;
+        while let Some(sock_filter { code, jt, jf, k }) = self.program.get(at) {
+            let holds = match (*code, loaded) {
+                (tree::LD_W_ABS, _) => {
+                    loaded = match *k {
+                        OFFSET_NUMBER => Some(number),
+                        OFFSET_ARCH => Some(architecture::native().audit),
+                        _ => return false,
+                    };
+                    at += 1;
+                    continue;
+                }
+                (tree::JMP_JA, _) => {
+                    at += 1 + *k as usize;
+                    continue;
+                }
+                (tree::RET_K, _) => return *k == libc::SECCOMP_RET_ALLOW,
+                (JMP_JEQ_K, Some(value)) => value == *k,
+                (tree::JMP_JGE_K, Some(value)) => value >= *k,
+                _ => return false,
+            };
+            at += 1 + usize::from(if holds { *jt } else { *jf });
+        }
+        false
+    }
+
     /// What was skipped, for one line at debug level; none where nothing was.
     pub fn skipped(&self) -> Option<String> {
         let mut parts = Vec::new();

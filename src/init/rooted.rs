@@ -44,10 +44,16 @@ impl Rooted {
             Ok(ready) => ready,
             Err(error) => return (shared.channel, error),
         };
+        let hooks = container.filter(|(plan, _)| !plan.hooks.start_container.is_empty());
+        // Whoever starts it is to hear of a failure: the runtime may have left.
+        let confined = match hooks {
+            None => ready.confine_ahead(process, &shared),
+            Some(_) => Ok(Confined::No),
+        };
         if let Err(error) = await_start(&mut shared.channel, shared.start_socket.take()) {
             return (shared.channel, error);
         }
-        match ready.execute(process, container, &shared) {
+        match confined.and_then(|confined| ready.execute(process, hooks, &shared, confined)) {
             Ok(never) => match never {},
             Err(error) => (shared.channel, error),
         }
@@ -101,29 +107,67 @@ struct Ready {
     left: Option<Capabilities>,
 }
 
+/// Whether the process is under its filter, with the rights of its program and no more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Confined {
+    Yes,
+    No,
+}
+
+/// What is called from the filter on where it is loaded ahead: to wait for `start` and to become the program, or to tell
+/// why not, with what memory that takes.
+const CALLED_CONFINED: [libc::c_long; 10] = [
+    libc::SYS_read,
+    libc::SYS_recvmsg,
+    libc::SYS_close,
+    libc::SYS_capset,
+    libc::SYS_execve,
+    libc::SYS_write,
+    libc::SYS_exit_group,
+    libc::SYS_mmap,
+    libc::SYS_munmap,
+    libc::SYS_brk,
+];
+
 impl Ready {
+    /// Loads the filter before `start` where it allows all that is still to be called: it takes the kernel a tenth of a
+    /// millisecond, and the process waits anyway. Not for one that has an agent, to whom only `start` can lead.
+    fn confine_ahead(&self, process: &Process, shared: &Shared<'_>) -> Result<Confined> {
+        let allows = |filter: &Filter| CALLED_CONFINED.iter().all(|call| filter.always_allows(*call as u32));
+        if !self.filter(process)?.is_some_and(|filter| filter.listener.is_none() && allows(filter)) {
+            return Ok(Confined::No);
+        }
+        self.confine_at_last(process, shared)?;
+        Ok(Confined::Yes)
+    }
+
+    /// `hooks`: the container that has some for startContainer.
     fn execute(
         &self,
         process: &Process,
-        container: Option<(&Plan, &Record)>,
+        hooks: Option<(&Plan, &Record)>,
         shared: &Shared<'_>,
+        confined: Confined,
     ) -> Result<Infallible> {
-        // Before the hooks, which are programs of the image.
-        if process.no_new_privileges == NoNewPrivileges::Set {
-            rustix::thread::set_no_new_privs(true).wrap("prctl(PR_SET_NO_NEW_PRIVS)")?;
-        }
-        let confine = || self.confine(process, &shared.channel);
-        if let Some((plan, record)) = container
-            && !plan.hooks.start_container.is_empty()
-        {
+        if let Some((plan, record)) = hooks {
+            forbid_new_privileges(process)?;
             let state = record.state(Status::Created, Some(own_pid()));
+            let confine = || self.confine(process, &shared.channel);
             hooks::run(&plan.hooks.start_container, &state, &Surroundings::Confined(&confine))?;
         }
-        // Whatever the caller, a library or a bug left open ends here.
-        sys::exec::close_on_exec_from(3 + shared.inherited).wrap("close_range(CLOSE_RANGE_CLOEXEC)")?;
-        confine()?;
+        if confined == Confined::No {
+            self.confine_at_last(process, shared)?;
+        }
         let errno = sys::exec::execve(&self.program, &process.args, &self.env);
         Err(explain_exec(&self.program, errno))
+    }
+
+    /// The last steps before the program.
+    fn confine_at_last(&self, process: &Process, shared: &Shared<'_>) -> Result<()> {
+        forbid_new_privileges(process)?;
+        // Whatever the caller, a library or a bug left open ends with the exec; what is opened later is opened so.
+        sys::exec::close_on_exec_from(3 + shared.inherited).wrap("close_range(CLOSE_RANGE_CLOEXEC)")?;
+        self.confine(process, &shared.channel)
     }
 
     /// What holds for the program, and for each startContainer hook, a program of the image too: the filter, and then no
@@ -139,15 +183,27 @@ impl Ready {
 
     /// Puts the process under its seccomp filter; a listener goes to whoever started it, who knows the agent.
     fn load_filter(&self, process: &Process, channel: &Channel) -> Result<()> {
-        let filter = match (&process.security.seccomp, &self.filter) {
-            (Some(Checked::Compiled(filter)), _) | (Some(Checked::Compiles), Some(filter)) => filter,
-            (Some(Checked::Compiles), None) => return Err(Error::new("the seccomp filter is missing")),
-            (None, _) => return Ok(()),
-        };
+        let Some(filter) = self.filter(process)? else { return Ok(()) };
         match sys::seccomp::load(filter).map_err(|e| e.at(SECCOMP))? {
             Some(listener) => channel.send_with(&Report::Listening, Some(listener.as_fd())),
             None => Ok(()),
         }
+    }
+
+    fn filter<'a>(&'a self, process: &'a Process) -> Result<Option<&'a Filter>> {
+        match (&process.security.seccomp, &self.filter) {
+            (Some(Checked::Compiled(filter)), _) | (Some(Checked::Compiles), Some(filter)) => Ok(Some(filter)),
+            (Some(Checked::Compiles), None) => Err(Error::new("the seccomp filter is missing")),
+            (None, _) => Ok(None),
+        }
+    }
+}
+
+/// Before a hook in the container too, which is a program of the image.
+fn forbid_new_privileges(process: &Process) -> Result<()> {
+    match process.no_new_privileges {
+        NoNewPrivileges::Set => rustix::thread::set_no_new_privs(true).wrap("prctl(PR_SET_NO_NEW_PRIVS)"),
+        NoNewPrivileges::Unset => Ok(()),
     }
 }
 

@@ -43,6 +43,27 @@ fn podmans_default_profile_fits_in_500_instructions() {
 }
 
 #[test]
+fn what_is_always_allowed_is_known() {
+    let only_with = |value: u64| json!([{"index": 0, "op": "SCMP_CMP_EQ", "value": value}]);
+    let filter = compiled(json!({
+        "defaultAction": "SCMP_ACT_ERRNO",
+        "architectures": ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86"],
+        "syscalls": [
+            {"names": ["read", "execve"], "action": "SCMP_ACT_ALLOW"},
+            {"names": ["personality"], "action": "SCMP_ACT_ALLOW", "args": only_with(0)},
+            {"names": ["write"], "action": "SCMP_ACT_LOG"},
+        ],
+    }));
+    let always: Vec<u32> = (0..600).filter(|number| filter.always_allows(*number)).collect();
+    assert_eq!(always, [libc::SYS_read as u32, libc::SYS_execve as u32]);
+    for (name, profile) in profiles::all() {
+        let filter = compile(&profile, "").unwrap();
+        assert!([libc::SYS_read, libc::SYS_recvmsg].iter().all(|call| filter.always_allows(*call as u32)), "{name}");
+    }
+    assert!(!Filter { program: Vec::new(), ..filter }.always_allows(0));
+}
+
+#[test]
 fn calls_newer_than_the_profile_do_not_exist() {
     let filter = compiled(json!({
         "defaultAction": "SCMP_ACT_KILL",
