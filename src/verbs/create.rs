@@ -1,6 +1,7 @@
 //! `create`: bundle → plan → a container that waits for `start`. Shares all but the end with `run`.
 
 use std::collections::HashMap;
+use std::mem::ManuallyDrop;
 use std::path::Path;
 
 use oci_spec::runtime::LinuxSeccomp;
@@ -23,7 +24,8 @@ use crate::state::{Phase, Record, SeccompAgent, write_atomically};
 
 /// Makes a container and leaves it waiting.
 pub(super) fn create(context: &Context, options: &CreateOptions, inherited: Inherited) -> Result<(), Failure> {
-    let prepared = prepare(context, options, inherited)?;
+    // Not taken apart again, here and in `run`: the kernel frees it with the process, and nobody has to wait for that.
+    let mut prepared = ManuallyDrop::new(prepare(context, options, inherited)?);
     prepared.check_terminal(options.console_socket.as_deref(), Ends::Detached)?;
     let created = prepared.make(context, options, StartBy::Socket)?;
     if let Err(error) = write_pid_file(options.pid_file.as_deref(), created.child.pid) {
@@ -137,14 +139,19 @@ fn plan_cgroup(context: &Context, id: &str, bundle: &Bundle, layout: &Layout) ->
 }
 
 impl Prepared {
-    /// Makes the container, up to the point where its program could run.
-    pub(super) fn make(self, context: &Context, options: &CreateOptions, start: StartBy) -> Result<Created, Failure> {
+    /// Makes the container, up to the point where its program could run. Only once: its cgroup goes with it.
+    pub(super) fn make(
+        &mut self,
+        context: &Context,
+        options: &CreateOptions,
+        start: StartBy,
+    ) -> Result<Created, Failure> {
         let record = self.record();
         spawn::create(spawn::Request {
             store: &context.store,
             plan: &self.plan,
-            cgroup: self.cgroup,
-            scope: self.scope,
+            cgroup: self.cgroup.take(),
+            scope: self.scope.take(),
             record,
             config: &self.bundle.text,
             profile: profile(&self.bundle),

@@ -1,6 +1,7 @@
 //! `exec`: a further program in a container.
 
 use std::ffi::{OsStr, OsString};
+use std::mem::ManuallyDrop;
 use std::path::PathBuf;
 
 use oci_spec::runtime::{Capability, LinuxCapabilities, Process, Spec};
@@ -17,13 +18,16 @@ use crate::spawn::descriptors::Inherited;
 use crate::spawn::enter::{self, Entered};
 use crate::spawn::foreground::{Foreground, Signals};
 use crate::state::{Entry, Lock, Record, Status};
+use crate::sys::clone::Child;
 
 /// Gives the program's exit status in the foreground, 0 when detached.
 pub(super) fn exec(context: &Context, options: &ExecOptions, inherited: Inherited) -> Result<u8> {
     let entry = context.store.find(&options.id, Lock::None)?;
     refuse_by_status(&entry, options)?;
-    let config = Bundle::from_text(entry.record.bundle.clone(), entry.dir.config()?)?.config.value;
-    let process = process(&config, options, &inherited)?;
+    // Not taken apart before the program runs: that would only take time.
+    let config = ManuallyDrop::new(Bundle::from_text(entry.record.bundle.clone(), entry.dir.config()?)?);
+    let spec = &config.config.value;
+    let process = ManuallyDrop::new(process(spec, options, &inherited)?);
     let ends = if options.detach { Ends::Detached } else { Ends::Foreground };
     check_terminal(process.terminal, options.console_socket.as_deref(), ends)?;
     let signals = match ends {
@@ -34,13 +38,21 @@ pub(super) fn exec(context: &Context, options: &ExecOptions, inherited: Inherite
     let entered = enter::enter(&enter::Request {
         record: &entry.record,
         process: &process,
-        profile: config.linux().as_ref().and_then(|linux| linux.seccomp().as_ref()),
+        profile: spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref()),
         cgroup: cgroup.as_ref(),
         console_socket: options.console_socket.clone(),
         pidfd_socket: options.pidfd_socket.clone(),
         inherited: inherited.count,
     })?;
-    finish(entered, &entry.record, options, signals)
+    let (foreground, child) = start(entered, &entry.record, options, signals)?;
+    match foreground {
+        Some(foreground) => {
+            // It may run for long.
+            drop((ManuallyDrop::into_inner(process), ManuallyDrop::into_inner(config)));
+            foreground.wait(&child)
+        }
+        None => Ok(0),
+    }
 }
 
 /// The container's cgroup, or the one below it that `--cgroup` names.
@@ -57,7 +69,12 @@ fn sub_cgroup(cgroup: Option<Cgroup>, options: &ExecOptions) -> Result<Option<Cg
     Ok(Some(cgroup))
 }
 
-fn finish(mut entered: Entered, record: &Record, options: &ExecOptions, signals: Option<Signals>) -> Result<u8> {
+fn start(
+    mut entered: Entered,
+    record: &Record,
+    options: &ExecOptions,
+    signals: Option<Signals>,
+) -> Result<(Option<Foreground>, Child)> {
     let prepared = signals
         .map(|signals| Foreground::new(signals, entered.terminal.take()))
         .transpose()
@@ -70,7 +87,7 @@ fn finish(mut entered: Entered, record: &Record, options: &ExecOptions, signals:
         }
     };
     entered.start(record)?;
-    foreground.map_or(Ok(0), |foreground| foreground.wait(&entered.child))
+    Ok((foreground, entered.child))
 }
 
 fn refuse_by_status(entry: &Entry, options: &ExecOptions) -> Result<()> {

@@ -1,5 +1,7 @@
 //! `run`: create, start, and in the foreground wait, relay and delete.
 
+use std::mem::ManuallyDrop;
+
 use super::container::destroy;
 use super::create::{Ends, prepare, write_pid_file};
 use super::{Context, start};
@@ -13,7 +15,7 @@ use crate::spawn::foreground::{Foreground, Signals};
 /// Gives the program's exit status in the foreground, 0 when detached.
 pub(super) fn run(context: &Context, options: &RunOptions, inherited: Inherited) -> Result<u8, Failure> {
     let ends = if options.detach { Ends::Detached } else { Ends::Foreground };
-    let prepared = prepare(context, &options.create, inherited)?;
+    let mut prepared = ManuallyDrop::new(prepare(context, &options.create, inherited)?);
     prepared.check_terminal(options.create.console_socket.as_deref(), ends)?;
     let signals = match ends {
         Ends::Foreground => Some(Signals::block()?),
@@ -21,7 +23,11 @@ pub(super) fn run(context: &Context, options: &RunOptions, inherited: Inherited)
     };
     let mut created = prepared.make(context, &options.create, StartBy::Runtime)?;
     match start(&mut created, options, signals) {
-        Ok(Some(foreground)) => Ok(wait(&created, foreground, options)?),
+        Ok(Some(foreground)) => {
+            // The program runs, and may do so for long.
+            drop(ManuallyDrop::into_inner(prepared));
+            Ok(wait(&created, foreground, options)?)
+        }
         Ok(None) => Ok(0),
         Err(error) => Err(created.fail(error)),
     }
