@@ -65,16 +65,44 @@ fn read_from(file: &OwnedFd, path: &Path) -> Result<String> {
     String::from_utf8(text).map_err(|_| Error::new(format!("read({path:?}): not UTF-8")))
 }
 
-/// A file whose lines can be of any length (the kernel stops a read before a line that does not fit), to its end.
+/// A file whose lines can be of any length, to its end.
 pub(super) fn read_whole(path: &Path) -> Result<Vec<u8>> {
-    let file = open_read(path)?;
-    let mut text = Vec::with_capacity(16 << 10);
-    loop {
-        text.reserve(4 << 10);
-        let read = rustix::io::retry_on_intr(|| rustix::io::read(&file, rustix::buffer::spare_capacity(&mut text)));
-        if read.wrap_with(|| format!("read({path:?})"))? == 0 {
-            return Ok(text);
-        }
+    let mut file = Lines::open(path)?;
+    while file.read(PART)? > 0 {}
+    Ok(file.text)
+}
+
+/// What the kernel gives at once of most files.
+pub(super) const PART: usize = 4096;
+
+/// A file that is read as far as it is needed.
+#[derive(Debug)]
+pub(super) struct Lines<'a> {
+    path: &'a Path,
+    file: OwnedFd,
+    text: Vec<u8>,
+}
+
+impl<'a> Lines<'a> {
+    pub(super) fn open(path: &'a Path) -> Result<Self> {
+        Ok(Self { path, file: open_read(path)?, text: Vec::with_capacity(PART) })
+    }
+
+    /// Reads on, at most `size` bytes up to [`PART`]: the kernel makes no more lines than fill them. Gives how many there
+    /// were, 0 at the end.
+    pub(super) fn read(&mut self, size: usize) -> Result<usize> {
+        let mut part = [0u8; PART];
+        let part = &mut part[..size.min(PART)];
+        let read = rustix::io::retry_on_intr(|| rustix::io::read(&self.file, &mut *part));
+        let read = read.wrap_with(|| format!("read({:?})", self.path))?;
+        self.text.extend_from_slice(&part[..read]);
+        Ok(read)
+    }
+
+    /// The lines that are there as a whole.
+    pub(super) fn whole(&self) -> &[u8] {
+        let end = self.text.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
+        &self.text[..end]
     }
 }
 

@@ -1,8 +1,8 @@
 //! Which cgroup hierarchies this process can reach, and where it is in each of them.
 //!
 //! The bytes of /proc/self/mountinfo and /proc/self/cgroup enter, a [`Layout`] leaves. It runs in the runtime's
-//! process, needs no privilege, and makes no system call beyond reading those two files. Nothing is guessed from
-//! path names: a mount belongs to a hierarchy because its options name that hierarchy's controllers
+//! process, needs no privilege, and makes no system call beyond reading those two files, and statx(2) on mounts. Nothing
+//! is guessed from path names: a mount belongs to a hierarchy because its options name that hierarchy's controllers
 //! (cgroups(7), "Mounting v1 controllers"; proc_pid_mountinfo(5)).
 
 use std::cell::OnceCell;
@@ -10,7 +10,13 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{AtFlags, CWD, StatxFlags};
+
+use super::file::{Lines, PART, read_whole};
 use crate::error::{Error, Result};
+
+/// How much of mountinfo is read at a time while the cgroups' mounts may be expected.
+const FIRST_READS: [usize; 4] = [PART / 2, PART / 2, PART, PART];
 
 /// How the host uses cgroups.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,15 +61,49 @@ pub struct Layout {
 
 impl Layout {
     /// Reads this process's layout.
+    ///
+    /// A host full of containers has thousands of mounts, which take the kernel a microsecond each to print. Those of the
+    /// cgroups were among the first to be made, and what comes after them is not read.
     pub fn detect() -> Result<Self> {
-        let read = |path: &str| super::file::read_whole(Path::new(path));
-        Self::parse(&read("/proc/self/mountinfo")?, &read("/proc/self/cgroup")?)
+        let cgroup = read_whole(Path::new("/proc/self/cgroup"))?;
+        let mut table = Lines::open(Path::new("/proc/self/mountinfo"))?;
+        for size in FIRST_READS {
+            match table.read(size)? {
+                0 => return Self::parse(table.whole(), &cgroup),
+                // The kernel fills half a page with lines, but for the last ones.
+                read if read < size && size < PART => continue,
+                _ => {}
+            }
+            if let Some(layout) = Self::found_already(table.whole(), &cgroup, |mount| mount.is_seen())? {
+                return Ok(layout);
+            }
+        }
+        while table.read(PART)? > 0 {}
+        Self::parse(table.whole(), &cgroup)
+    }
+
+    /// The layout, where the beginning of a mountinfo has the best mount that there can be for each hierarchy: what
+    /// [`Layout::parse`] would take, whatever the rest.
+    fn found_already(mountinfo: &[u8], cgroup: &[u8], is_seen: impl Fn(&Mount<'_>) -> bool) -> Result<Option<Self>> {
+        let mounts: Vec<Mount<'_>> = lines(mountinfo).filter_map(Mount::parse).collect();
+        Self::of(cgroup, |controllers, own| {
+            let whole = |m: &&Mount<'_>| m.root == b"/" && !m.is_readonly() && below(m.root, own).is_some();
+            let mut ours = mounts.iter().filter(|m| m.belongs_to(controllers)).filter(whole);
+            ours.find(|mount| is_seen(mount)).map(|mount| mount.hierarchy(controllers, own))
+        })
+        .map(|(layout, missing)| (missing == 0).then_some(layout))
     }
 
     /// The layout that the two files' contents describe.
     pub fn parse(mountinfo: &[u8], cgroup: &[u8]) -> Result<Self> {
         let mounts: Vec<Mount<'_>> = lines(mountinfo).filter_map(Mount::parse).collect();
-        let mut layout = Self::default();
+        Self::of(cgroup, |controllers, own| Hierarchy::find(&mounts, controllers, own)).map(|(layout, _)| layout)
+    }
+
+    /// The hierarchies of a /proc/self/cgroup that `find` finds a mount for, by controllers and own cgroup; and how many
+    /// it does not.
+    fn of(cgroup: &[u8], mut find: impl FnMut(&str, &[u8]) -> Option<Hierarchy>) -> Result<(Self, usize)> {
+        let (mut layout, mut missing) = (Self::default(), 0);
         let mut unified = None;
         for line in lines(cgroup) {
             let (controllers, own) = membership(line).ok_or_else(|| {
@@ -72,15 +112,14 @@ impl Layout {
             if !controllers.is_empty() && !controllers.starts_with("name=") {
                 layout.bound_to_v1.extend(controllers.split(',').map(str::to_owned));
             }
-            let Some(found) = Hierarchy::find(&mounts, controllers, own) else { continue };
-            if found.is_v2() {
-                unified = Some(found);
-            } else {
-                layout.hierarchies.push(found);
+            match find(controllers, own) {
+                Some(found) if found.is_v2() => unified = Some(found),
+                Some(found) => layout.hierarchies.push(found),
+                None => missing += 1,
             }
         }
         layout.hierarchies.extend(unified);
-        Ok(layout)
+        Ok((layout, missing))
     }
 
     /// v1, v2 or both; none where no cgroup file system is mounted.
@@ -116,20 +155,12 @@ impl Hierarchy {
     /// The mount to use for the hierarchy: one that shows our own cgroup rather than not, one that shows more of
     /// the hierarchy rather than less, a writable one rather than a read-only one, and the first of equals.
     fn find(mounts: &[Mount<'_>], controllers: &str, own: &[u8]) -> Option<Self> {
-        let token = controllers.split(',').next().unwrap_or_default().as_bytes();
-        let belongs = |m: &&Mount<'_>| match token {
-            b"" => m.fstype == b"cgroup2",
-            _ => m.fstype == b"cgroup" && m.options.split(|b| *b == b',').any(|o| o == token),
-        };
-        let best = mounts.iter().filter(belongs).filter(|m| !m.is_hidden(mounts)).min_by_key(|m| {
+        let ours = mounts.iter().filter(|m| m.belongs_to(controllers)).filter(|m| !m.is_hidden(mounts));
+        let best = ours.min_by_key(|m| {
             let own = below(&unescape(m.root), own);
             (own.is_none(), m.root.len(), m.is_readonly())
         })?;
-        Some(Self {
-            mount: PathBuf::from(OsString::from_vec(unescape(best.point))),
-            controllers: controllers.to_owned(),
-            own: below(&unescape(best.root), own),
-        })
+        Some(best.hierarchy(controllers, own))
     }
 }
 
@@ -183,6 +214,33 @@ impl<'a> Mount<'a> {
         fields.by_ref().find(|field| *field == b"-")?;
         let (fstype, _source) = (fields.next()?, fields.next()?);
         Some(Self { id, parent, root, point, flags, fstype, options: fields.next().unwrap_or_default() })
+    }
+
+    /// True for a mount of the hierarchy with these controllers, as /proc/self/cgroup names them.
+    fn belongs_to(&self, controllers: &str) -> bool {
+        let token = controllers.split(',').next().unwrap_or_default().as_bytes();
+        match token {
+            b"" => self.fstype == b"cgroup2",
+            _ => self.fstype == b"cgroup" && self.options.split(|b| *b == b',').any(|option| option == token),
+        }
+    }
+
+    /// That hierarchy, as it is seen through this mount.
+    fn hierarchy(&self, controllers: &str, own: &[u8]) -> Hierarchy {
+        Hierarchy {
+            mount: PathBuf::from(OsString::from_vec(unescape(self.point))),
+            controllers: controllers.to_owned(),
+            own: below(&unescape(self.root), own),
+        }
+    }
+
+    /// True where the path of the mount leads to it, which [`Mount::is_hidden`] tells by the whole table. Asks the kernel.
+    fn is_seen(&self) -> bool {
+        let path = unescape(self.point);
+        let flags = AtFlags::NO_AUTOMOUNT | AtFlags::SYMLINK_NOFOLLOW;
+        let seen = rustix::fs::statx(CWD, path.as_slice(), flags, StatxFlags::MNT_ID);
+        let id = std::str::from_utf8(self.id).ok().and_then(|id| id.parse::<u64>().ok());
+        seen.is_ok_and(|seen| seen.stx_mask & StatxFlags::MNT_ID.bits() != 0 && Some(seen.stx_mnt_id) == id)
     }
 
     fn is_readonly(&self) -> bool {
@@ -400,7 +458,36 @@ mod tests {
     }
 
     #[test]
-    fn this_machine_has_one() {
+    fn the_rest_of_a_table_changes_nothing_once_all_is_found() {
+        let over = format!("{HYBRID}50 31 0:38 / /sys/fs/cgroup rw - cgroup2 none rw\n");
+        let again = format!(
+            "{HYBRID}50 32 0:29 /x /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n51 23 0:29 / /cpu rw - cgroup c rw,cpu\n"
+        );
+        let twice = format!("{HYBRID}60 23 0:38 / /cg rw - cgroup2 cgroup2 rw\n61 23 0:60 / /x rw - ext4 /dev/x rw\n");
+        let readonly = HYBRID.replace("/unified rw", "/unified ro") + "60 23 0:38 / /cg rw - cgroup2 cgroup2 rw\n";
+        let inner = HYBRID.replace("0:29 / ", "0:29 /a ") + "60 23 0:29 / /cpu rw - cgroup c rw,cpu\n";
+        let mut early = Vec::new();
+        for table in [HYBRID, &over, &again, &twice, &readonly, &inner] {
+            let whole = parse(table, HYBRID_OWN);
+            let mounts: Vec<Mount<'_>> = lines(table.as_bytes()).filter_map(Mount::parse).collect();
+            // As the kernel says it: by what the table is by then.
+            let is_seen = |mount: &Mount<'_>| !mount.is_hidden(&mounts);
+            let mut found = Vec::new();
+            for (end, _) in table.match_indices('\n') {
+                let beginning = &table.as_bytes()[..=end];
+                found.extend(Layout::found_already(beginning, HYBRID_OWN.as_bytes(), is_seen).unwrap());
+            }
+            assert!(found.iter().all(|layout| *layout == whole), "{table}: {found:?}");
+            early.push(found.len());
+        }
+        assert_eq!(early, [1, 0, 1, 3, 1, 1]);
+        assert!(Layout::found_already(b"", b"nonsense\n", |mount| mount.is_seen()).is_err());
+    }
+
+    #[test]
+    fn this_machine_has_one_however_it_is_read() {
+        let read = |name: &str| std::fs::read(format!("/proc/self/{name}")).unwrap();
+        assert_eq!(Layout::detect().unwrap(), Layout::parse(&read("mountinfo"), &read("cgroup")).unwrap());
         assert!(Layout::detect().unwrap().mode().is_some());
     }
 
