@@ -82,22 +82,23 @@ impl Layout {
         Self::parse(table.whole(), &cgroup)
     }
 
+    /// The layout that the two files' contents describe.
+    pub fn parse(mountinfo: &[u8], cgroup: &[u8]) -> Result<Self> {
+        let mounts = Mount::all(mountinfo);
+        Self::of(cgroup, |controllers, own| Hierarchy::find(&mounts, controllers, own)).map(|(layout, _)| layout)
+    }
+
     /// The layout, where the beginning of a mountinfo has the best mount that there can be for each hierarchy: what
     /// [`Layout::parse`] would take, whatever the rest.
     fn found_already(mountinfo: &[u8], cgroup: &[u8], is_seen: impl Fn(&Mount<'_>) -> bool) -> Result<Option<Self>> {
-        let mounts: Vec<Mount<'_>> = lines(mountinfo).filter_map(Mount::parse).collect();
+        let mounts = Mount::all(mountinfo);
         Self::of(cgroup, |controllers, own| {
-            let whole = |m: &&Mount<'_>| m.root == b"/" && !m.is_readonly() && below(m.root, own).is_some();
+            let whole = |m: &&Mount<'_>| m.root == b"/" && !m.is_readonly() && m.own(own).is_some();
             let mut ours = mounts.iter().filter(|m| m.belongs_to(controllers)).filter(whole);
-            ours.find(|mount| is_seen(mount)).map(|mount| mount.hierarchy(controllers, own))
+            let best = ours.find(|mount| is_seen(mount))?;
+            Some(best.hierarchy(controllers, best.own(own)))
         })
         .map(|(layout, missing)| (missing == 0).then_some(layout))
-    }
-
-    /// The layout that the two files' contents describe.
-    pub fn parse(mountinfo: &[u8], cgroup: &[u8]) -> Result<Self> {
-        let mounts: Vec<Mount<'_>> = lines(mountinfo).filter_map(Mount::parse).collect();
-        Self::of(cgroup, |controllers, own| Hierarchy::find(&mounts, controllers, own)).map(|(layout, _)| layout)
     }
 
     /// The hierarchies of a /proc/self/cgroup that `find` finds a mount for, by controllers and own cgroup; and how many
@@ -155,11 +156,9 @@ impl Hierarchy {
     /// The mount to use for the hierarchy: one that shows our own cgroup rather than not, one that shows more of
     /// the hierarchy rather than less, a writable one rather than a read-only one, and the first of equals.
     fn find(mounts: &[Mount<'_>], controllers: &str, own: &[u8]) -> Option<Self> {
-        let ours = mounts.iter().filter(|m| m.belongs_to(controllers)).filter(|m| !m.is_hidden(mounts));
-        let best = ours.min_by_key(|m| {
-            let own = below(&unescape(m.root), own);
-            (own.is_none(), m.root.len(), m.is_readonly())
-        })?;
+        let ours = mounts.iter().filter(|m| m.belongs_to(controllers) && !m.is_hidden(mounts));
+        let ours = ours.map(|m| (m, m.own(own)));
+        let (best, own) = ours.min_by_key(|(m, own)| (own.is_none(), m.root.len(), m.is_readonly()))?;
         Some(best.hierarchy(controllers, own))
     }
 }
@@ -169,9 +168,10 @@ impl Hierarchy {
 /// A mount from outside of our cgroup namespace has a root like `/../..`, and a cgroup outside of it a path like
 /// `/../x`: what is between them has no name for us (cgroup_namespaces(7)).
 fn below(root: &[u8], own: &[u8]) -> Option<PathBuf> {
-    let inner = Path::new(OsStr::from_bytes(own)).strip_prefix(OsStr::from_bytes(root)).ok()?;
-    let plain = |path: &Path| path.components().all(|c| !matches!(c, std::path::Component::ParentDir));
-    (plain(inner) && plain(Path::new(OsStr::from_bytes(root)))).then(|| inner.to_owned())
+    let inner = own.strip_prefix(root.strip_suffix(b"/").unwrap_or(root))?;
+    let inner = if inner.is_empty() { inner } else { inner.strip_prefix(b"/")? };
+    let plain = |path: &[u8]| path.split(|b| *b == b'/').all(|name| name != b"..");
+    (plain(inner) && plain(root)).then(|| PathBuf::from(OsStr::from_bytes(inner)))
 }
 
 /// Controllers and path of a line of /proc/self/cgroup: `4:cpu,cpuacct:/user.slice`.
@@ -184,7 +184,7 @@ fn membership(line: &[u8]) -> Option<(&str, &[u8])> {
 
 /// Where a file system of this type is mounted whole, by the bytes of /proc/self/mountinfo.
 pub fn mount_point(mountinfo: &[u8], fstype: &[u8]) -> Option<PathBuf> {
-    let mounts: Vec<Mount<'_>> = lines(mountinfo).filter_map(Mount::parse).collect();
+    let mounts = Mount::all(mountinfo);
     let wanted = |mount: &&Mount<'_>| mount.fstype == fstype && mount.root == b"/" && !mount.is_hidden(&mounts);
     let found = mounts.iter().filter(wanted).min_by_key(|mount| mount.is_readonly())?;
     Some(PathBuf::from(OsString::from_vec(unescape(found.point))))
@@ -192,8 +192,8 @@ pub fn mount_point(mountinfo: &[u8], fstype: &[u8]) -> Option<PathBuf> {
 
 /// What matters of a line of /proc/self/mountinfo.
 struct Mount<'a> {
-    id: &'a [u8],
-    parent: &'a [u8],
+    id: u64,
+    parent: u64,
     root: &'a [u8],
     point: &'a [u8],
     flags: &'a [u8],
@@ -202,10 +202,15 @@ struct Mount<'a> {
 }
 
 impl<'a> Mount<'a> {
+    /// Those of a mountinfo.
+    fn all(mountinfo: &'a [u8]) -> Vec<Self> {
+        lines(mountinfo).filter_map(Self::parse).collect()
+    }
+
     /// `36 35 98:0 /root /point rw,noatime master:1 - ext3 /dev/root rw,errors=continue`
     fn parse(line: &'a [u8]) -> Option<Self> {
         let mut fields = line.split(|b| *b == b' ');
-        let (id, parent, _device) = (fields.next()?, fields.next()?, fields.next()?);
+        let (id, parent, _device) = (number(fields.next()?)?, number(fields.next()?)?, fields.next()?);
         let (root, point, flags) = (fields.next()?, fields.next()?, fields.next()?);
         // A path below an empty root would be an absolute one, which leads out of the mount.
         if root.is_empty() || point.first() != Some(&b'/') {
@@ -225,13 +230,15 @@ impl<'a> Mount<'a> {
         }
     }
 
-    /// That hierarchy, as it is seen through this mount.
-    fn hierarchy(&self, controllers: &str, own: &[u8]) -> Hierarchy {
-        Hierarchy {
-            mount: PathBuf::from(OsString::from_vec(unescape(self.point))),
-            controllers: controllers.to_owned(),
-            own: below(&unescape(self.root), own),
-        }
+    /// That hierarchy, with our own cgroup as it is seen through this mount.
+    fn hierarchy(&self, controllers: &str, own: Option<PathBuf>) -> Hierarchy {
+        let mount = PathBuf::from(OsString::from_vec(unescape(self.point)));
+        Hierarchy { mount, controllers: controllers.to_owned(), own }
+    }
+
+    /// The cgroup with this path in the hierarchy, below the mount.
+    fn own(&self, path: &[u8]) -> Option<PathBuf> {
+        below(&unescape(self.root), path)
     }
 
     /// True where the path of the mount leads to it, which [`Mount::is_hidden`] tells by the whole table. Asks the kernel.
@@ -239,8 +246,7 @@ impl<'a> Mount<'a> {
         let path = unescape(self.point);
         let flags = AtFlags::NO_AUTOMOUNT | AtFlags::SYMLINK_NOFOLLOW;
         let seen = rustix::fs::statx(CWD, path.as_slice(), flags, StatxFlags::MNT_ID);
-        let id = std::str::from_utf8(self.id).ok().and_then(|id| id.parse::<u64>().ok());
-        seen.is_ok_and(|seen| seen.stx_mask & StatxFlags::MNT_ID.bits() != 0 && Some(seen.stx_mnt_id) == id)
+        seen.is_ok_and(|seen| seen.stx_mask & StatxFlags::MNT_ID.bits() != 0 && seen.stx_mnt_id == self.id)
     }
 
     fn is_readonly(&self) -> bool {
@@ -266,11 +272,14 @@ impl<'a> Mount<'a> {
     }
 
     fn hides(&self, other: &Mount<'_>) -> bool {
-        if self.id == other.id || !is_at_or_above(self.point, other.point) {
-            return false;
-        }
-        self.parent == other.parent || (self.parent == other.id && self.point == other.point)
+        self.id != other.id
+            && (self.parent == other.parent && is_at_or_above(self.point, other.point)
+                || self.parent == other.id && self.point == other.point)
     }
+}
+
+fn number(field: &[u8]) -> Option<u64> {
+    std::str::from_utf8(field).ok()?.parse().ok()
 }
 
 /// True where the path `above` is `below` or one of its parents.
@@ -469,7 +478,7 @@ mod tests {
         let mut early = Vec::new();
         for table in [HYBRID, &over, &again, &twice, &readonly, &inner] {
             let whole = parse(table, HYBRID_OWN);
-            let mounts: Vec<Mount<'_>> = lines(table.as_bytes()).filter_map(Mount::parse).collect();
+            let mounts = Mount::all(table.as_bytes());
             // As the kernel says it: by what the table is by then.
             let is_seen = |mount: &Mount<'_>| !mount.is_hidden(&mounts);
             let mut found = Vec::new();
