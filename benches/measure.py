@@ -22,9 +22,12 @@ from dataclasses import dataclass, field
 CLONE_NEWNS = 0x20000
 WARM_UP = 2  # rounds that are run and not counted
 
+MANY_MOUNTS = 1000
+
 # What the cgroups are made to look like, in a mount namespace that is gone with the measurement.
 VIEWS = {
     "host": [],
+    "many mounts": [],
     "v1": [["umount", "/sys/fs/cgroup/unified"]],
     "v2": [["mount", "-t", "cgroup2", "none", "/sys/fs/cgroup"]],
 }
@@ -133,6 +136,17 @@ def enter(view):
         if step[0] == "umount" and not os.path.ismount(step[1]):
             continue
         subprocess.run(step, check=True)
+    if view == "many mounts":
+        mount_many()
+
+
+def mount_many(home="/mnt"):
+    """As on a host with some hundreds of containers, each with its root and its volumes. They are gone with the view."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    for at in [home, *(f"{home}/{number}" for number in range(MANY_MOUNTS))]:
+        os.makedirs(at, exist_ok=True)
+        if libc.mount(b"tmpfs", at.encode(), b"tmpfs", 0, b"size=1m,mode=755") != 0:
+            raise OSError(ctypes.get_errno(), f"mount({at})")
 
 
 def rounds(contestants, once, count):
