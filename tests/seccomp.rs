@@ -32,6 +32,7 @@ tests![
     seccomp_forbids_what_only_the_runtime_does,
     seccomp_holds_for_a_container_that_waits,
     seccomp_that_would_keep_init_from_waiting_comes_at_last,
+    seccomp_that_the_kernel_refuses_is_told,
     seccomp_exec_carries_the_containers_filter,
     seccomp_agent_gets_the_program,
     seccomp_agent_gets_an_exec,
@@ -209,8 +210,7 @@ fn seccomp_holds_for_a_container_that_waits() {
     let rule = json!([{"names": ["mkdir"], "action": "SCMP_ACT_ERRNO"}]);
     let container = Container::created(waiting(&rule).set("/process/user", json!({"uid": 1000, "gid": 1000})));
     let pid = container.pid();
-    wait_for("init is under the filter", || (status_line(pid, "Seccomp") == "2").then_some(()));
-    wait_for("init has the program's rights", || (status_line(pid, "CapPrm") == "0000000000000001").then_some(()));
+    assert_eq!([status_line(pid, "Seccomp"), status_line(pid, "CapPrm")], ["2", "0000000000000001"]);
     // Still hidden from its own user: what is not dumpable is root's below /proc (proc(5)).
     assert_eq!(fs::metadata(format!("/proc/{pid}/mem")).expect("a process").uid(), 0);
     container.start();
@@ -237,6 +237,27 @@ fn seccomp_that_would_keep_init_from_waiting_comes_at_last() {
     assert_eq!(status_line(container.pid(), "Seccomp"), "0");
     container.start();
     assert_eq!(status_line(container.pid(), "Seccomp"), "2");
+}
+
+/// By `create` where it is loaded before the wait, by `run` and `exec` while they wait for the program.
+fn seccomp_that_the_kernel_refuses_is_told() {
+    ours_only("the texts are ours");
+    let trace = scratch::path("trace").display().to_string();
+    let refusing = |name: &str| {
+        let filters = [format!("trace={name}"), format!("inject={name}:error=ENOMEM")];
+        let [trace_it, fail_it] = filters.map(|filter| ["-e".to_owned(), filter]);
+        let words = ["strace", "-f", "-qq", "-o", &trace].map(str::to_owned).into_iter();
+        words.chain(trace_it).chain(fail_it).collect::<Vec<_>>()
+    };
+    let text = "/linux/seccomp: seccomp(SECCOMP_SET_MODE_FILTER";
+    let bundle = || waiting(&json!([{"names": ["mkdir"], "action": "SCMP_ACT_ERRNO"}]));
+    let container = Container::new(bundle());
+    container.call_create().through(refusing("seccomp")).fails().says(text);
+    container.assert_gone();
+    container.call_run().through(refusing("seccomp")).fails().says(text);
+    container.assert_gone();
+    let container = Container::started(bundle());
+    container.exec(["/bin/true"]).through(refusing("seccomp")).run().has_code(255).says(text);
 }
 
 fn seccomp_exec_carries_the_containers_filter() {

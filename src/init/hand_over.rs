@@ -42,20 +42,24 @@ fn unexpected(order: Option<Order>) -> Error {
     }
 }
 
-/// Says that all is done, and gives the terminal's master to who asked for it.
-pub(super) fn hand_over(channel: &Channel, master: Option<OwnedFd>, console: Option<OwnedFd>) -> Result<()> {
-    // From here on init ends by the channel's end, and not by the signal: the runtime may leave once it has said so.
-    rustix::process::set_parent_process_death_signal(None).wrap("prctl(PR_SET_PDEATHSIG, 0)")?;
-    match (master, console) {
-        (Some(master), Some(console)) => {
-            let name = terminal::name(&master)?;
-            send_descriptor(console.as_fd(), name.as_bytes(), master.as_fd())
-                .wrap("send the terminal to the console socket")?;
-            channel.send(&Report::Created)
-        }
-        (Some(master), None) => channel.send_with(&Report::Created, Some(master.as_fd())),
-        (None, _) => channel.send(&Report::Created),
-    }
+/// Gives the terminal's master to the console socket. What comes back is for the runtime itself.
+pub(super) fn give_terminal(master: Option<OwnedFd>, console: Option<OwnedFd>) -> Result<Option<OwnedFd>> {
+    let (Some(terminal), Some(console)) = (&master, console) else { return Ok(master) };
+    let name = terminal::name(terminal)?;
+    send_descriptor(console.as_fd(), name.as_bytes(), terminal.as_fd())
+        .wrap("send the terminal to the console socket")?;
+    Ok(None)
+}
+
+/// From here on init ends by the channel's end, and not by the signal: the runtime may leave once it has been told that all
+/// is done.
+pub(super) fn outlive_runtime() -> Result<()> {
+    rustix::process::set_parent_process_death_signal(None).wrap("prctl(PR_SET_PDEATHSIG, 0)")
+}
+
+/// Says that all is done, with the master of a terminal that the runtime relays.
+pub(super) fn hand_over(channel: &Channel, master: Option<OwnedFd>) -> Result<()> {
+    channel.send_with(&Report::Created, master.as_ref().map(AsFd::as_fd))
 }
 
 /// Waits until the program may run. Afterwards `channel` leads to who started it.
@@ -76,7 +80,9 @@ pub(super) fn await_start(channel: &mut Channel, start_socket: Option<OwnedFd>) 
 /// A container without a process can be created and looked at, not started.
 pub(super) fn wait_without_program(shared: Shared<'_>) -> Fatal {
     let mut channel = shared.channel;
-    let waited = hand_over(&channel, None, None).and_then(|()| await_start(&mut channel, shared.start_socket));
+    let waited = outlive_runtime()
+        .and_then(|()| hand_over(&channel, None))
+        .and_then(|()| await_start(&mut channel, shared.start_socket));
     let missing = Error::config("/process", "is missing: start needs a process to run");
     (channel, waited.err().unwrap_or(missing))
 }

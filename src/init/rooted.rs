@@ -6,11 +6,11 @@
 
 use std::convert::Infallible;
 use std::ffi::{CStr, CString};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::Mode;
 
-use super::hand_over::{await_start, hand_over};
+use super::hand_over::{await_start, give_terminal, hand_over, outlive_runtime};
 use super::identity::{self, Holding};
 use super::labels::Labels;
 use super::scheduling::{set_limits, set_memory_policy, set_scheduling};
@@ -40,27 +40,38 @@ impl Rooted {
         labels: Labels,
         mut shared: Shared<'_>,
     ) -> Fatal {
-        let ready = match self.prepare(process, labels, &mut shared) {
-            Ok(ready) => ready,
-            Err(error) => return (shared.channel, error),
-        };
-        let hooks = container.filter(|(plan, _)| !plan.hooks.start_container.is_empty());
-        // Whoever starts it is to hear of a failure: the runtime may have left.
-        let confined = match hooks {
-            None => ready.confine_ahead(process, &shared),
-            Some(_) => Ok(Confined::No),
-        };
-        if let Err(error) = await_start(&mut shared.channel, shared.start_socket.take()) {
-            return (shared.channel, error);
-        }
-        match confined.and_then(|confined| ready.execute(process, hooks, &shared, confined)) {
+        match self.execute(process, container, labels, &mut shared) {
             Ok(never) => match never {},
             Err(error) => (shared.channel, error),
         }
     }
 
-    /// All that can fail before `start`.
-    fn prepare(self, process: &Process, labels: Labels, shared: &mut Shared<'_>) -> Result<Ready> {
+    fn execute(
+        self,
+        process: &Process,
+        container: Option<(&Plan, &Record)>,
+        labels: Labels,
+        shared: &mut Shared<'_>,
+    ) -> Result<Infallible> {
+        let hooks = container.filter(|(plan, _)| !plan.hooks.start_container.is_empty());
+        let (ready, master) = self.prepare(process, labels, shared)?;
+        let confine_ahead = || if hooks.is_none() { ready.confine_ahead(process, shared) } else { Ok(Confined::No) };
+        let confined = if shared.start_socket.is_some() {
+            // The kernel's refusal is an error of `create`.
+            let confined = confine_ahead()?;
+            hand_over(&shared.channel, master)?;
+            confined
+        } else {
+            // While the runtime does what comes between, and lets the program run.
+            hand_over(&shared.channel, master)?;
+            confine_ahead()?
+        };
+        await_start(&mut shared.channel, shared.start_socket.take())?;
+        ready.execute(process, hooks, shared, confined)
+    }
+
+    /// All that can fail before `start`, but the filter. With the master of a terminal that the runtime relays.
+    fn prepare(self, process: &Process, labels: Labels, shared: &mut Shared<'_>) -> Result<(Ready, Option<OwnedFd>)> {
         match &self.terminal {
             Some(pty) => pty.give_to(process.uid)?,
             None => terminal::give_stdio_to(process.uid)?,
@@ -93,8 +104,9 @@ impl Rooted {
             Ready { program: program::find(process)?, env: program::environment(process), filter: self.filter, left };
         // They take hold at the next exec, the program's or a hook's: the kernel's refusal is an error of `create`.
         labels.write()?;
-        hand_over(&shared.channel, master, shared.console.take())?;
-        Ok(ready)
+        let master = give_terminal(master, shared.console.take())?;
+        outlive_runtime()?;
+        Ok((ready, master))
     }
 }
 
@@ -114,8 +126,8 @@ enum Confined {
     No,
 }
 
-/// What is called from the filter on where it is loaded ahead: to wait for `start` and to become the program, or to tell
-/// why not, with what memory that takes.
+/// What is called from the filter on where it is loaded ahead: to say that all is done, wait for `start` and become the
+/// program, or to tell why not, with what memory that takes.
 const CALLED_CONFINED: [libc::c_long; 10] = [
     libc::SYS_read,
     libc::SYS_recvmsg,
