@@ -33,7 +33,6 @@ tests![
     hook_with_a_timeout_of_zero_is_refused,
     hook_that_is_missing_is_reported,
     hook_inherits_no_descriptors,
-    hook_may_use_the_callers_cpus,
     hook_can_join_the_network_namespace,
     hooks_of_poststop_run_on_forced_delete,
     hooks_of_poststop_run_after_a_foreground_run,
@@ -331,20 +330,6 @@ fn hook_inherits_no_descriptors() {
 }
 
 /// What network plug-ins called from a hook do.
-/// Init is kept off the runtime's CPU for its first steps, and no longer.
-fn hook_may_use_the_callers_cpus() {
-    let log = log();
-    let mut bundle = bundle_with(&log);
-    for point in ["createRuntime", "createContainer"] {
-        bundle =
-            bundle.hook(point, &format!("grep Cpus_allowed_list: /proc/self/status >> {}", log.display()), json!({}));
-    }
-    bundle.run().ok();
-    let status = fs::read_to_string("/proc/self/status").unwrap();
-    let own = status.lines().find(|line| line.starts_with("Cpus_allowed_list:")).unwrap();
-    assert_eq!(lines(&log), [own, own]);
-}
-
 fn hook_can_join_the_network_namespace() {
     let log = log();
     let script =

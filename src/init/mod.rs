@@ -37,7 +37,6 @@ use crate::error::{Error, Result, Wrap};
 use crate::host::cgroup::Stage;
 use crate::host::hooks::{self, Surroundings};
 use crate::plan::{Dev, Namespace, NamespaceKind, Plan, Process, Terminal};
-use crate::spawn::apart::Apart;
 use crate::spawn::birth;
 use crate::spawn::protocol::{Channel, Order, Report};
 use crate::state::{Record, Status};
@@ -91,8 +90,6 @@ pub(crate) struct Shared<'a> {
     /// How many descriptors from 3 on are the program's.
     pub(crate) inherited: u32,
     pub(crate) keyring: Keyring<'a>,
-    /// Where the runtime keeps this process off its own CPU, until [`Order::Go`].
-    pub(crate) apart: Option<Apart>,
 }
 
 /// The session keyring.
@@ -145,15 +142,15 @@ impl Born {
         // Its standard error is the container's, and the path of a log would be looked up inside the container.
         log::set_max_level(log::LevelFilter::Off);
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).wrap("prctl(PR_SET_PDEATHSIG)")?;
+        if cgroup.is_in_stages() {
+            shared.channel.send(&Report::Begun)?;
+        }
         // Where the runtime died before the line above, the channel is at its end, and the first receive says so.
         sys::signal::reset().wrap("sigprocmask(SIG_SETMASK)")?;
         rustix::process::setsid().wrap("setsid()")?;
         birth::unshare(unshare)?;
         cgroup.enter(Stage::Birth)?;
         await_go(&shared.channel)?;
-        if let Some(apart) = &shared.apart {
-            apart.end();
-        }
         cgroup.enter(Stage::Mounts)?;
         // In the host's mount namespace still, and before the keyring, which gets a label too.
         let labels = Labels::open(process)?;

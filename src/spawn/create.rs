@@ -1,6 +1,6 @@
 //! Makes a container of a plan, up to the point where its program could run.
 //!
-//! What is made is written down before it is made, and unwound in reverse on any error. Runs in the runtime's process.
+//! What is made and outlives the runtime is written down before it is made, and unwound in reverse on any error. Runs in the runtime's process.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use rustix::rand::GetRandomFlags;
 
-use super::apart::Apart;
+use super::apart;
 use super::birth::{self, Birth, Unshared};
 use super::oom_score_adj::set_oom_score_adj;
 use super::protocol::{Channel, Order, Report};
@@ -170,7 +170,6 @@ impl Making {
         let unified = if into.is_some() { Unified::ClonedInto } else { Unified::Move };
         // What init makes has the modes that it asks for.
         let own = rustix::process::umask(Mode::empty());
-        let apart = if unshared == Unshared::ByInit { Apart::possible() } else { None };
         let born = birth::birth(&plan.namespaces, unshared, &plan.time_offsets, into, &channel, &inside);
         if !matches!(born, Ok(Birth::Init)) {
             rustix::process::umask(own);
@@ -184,17 +183,11 @@ impl Making {
                     console,
                     inherited: request.inherited,
                     keyring: keyring.as_deref().map_or(Keyring::Inherited, Keyring::New),
-                    apart,
                 };
                 let unshare = birth::unshared_by_init(&plan.namespaces, unshared);
                 self.become_init(plan, &record, (unshare, unified), sources, root.map(|root| root.tree), shared)
             }
-            Birth::Runtime(child) => {
-                let child = self.child.insert(child);
-                if let Some(apart) = apart {
-                    apart.begin(pid_of(child)?);
-                }
-            }
+            Birth::Runtime(child) => self.child = Some(child),
         }
         drop((inside, start_socket, console));
         if let (Some(scope), Some(cgroup)) = (scope, &cgroup) {
@@ -318,6 +311,8 @@ impl Making {
         };
         loop {
             match channel.receive_with::<Report>()? {
+                // Not waited for.
+                Some((Report::Begun, _)) => {}
                 Some((Report::Prepared, _)) => {
                     run_hooks(plan, record, child)?;
                     channel.order(&Order::Proceed)?;
@@ -358,6 +353,7 @@ impl Making {
         let (Some(plan), Some(Entry::InStages)) = (plan, self.cgroup.as_ref().map(Cgroup::entry)) else {
             return channel.order(&Order::Go);
         };
+        self.await_begun(channel)?;
         if let Some(config) = unwritten {
             self.write_intent(record, Some(plan), config)?;
         }
@@ -366,6 +362,21 @@ impl Making {
         channel.order(&Order::Go)?;
         cgroup.set_up(plan, Stage::Program)?;
         channel.order(&Order::Enter)
+    }
+
+    /// Sees to it that init runs beside the runtime from here on, where there is a CPU for it. Where the runtime does not
+    /// know which, it waits for init to run: the one that is woken then goes to an idle CPU, if the scheduler sees one.
+    fn await_begun(&self, channel: &Channel) -> Result<()> {
+        let Some(child) = &self.child else { return Err(Error::new("init was not made")) };
+        if apart::put(pid_of(child)?) {
+            return Ok(());
+        }
+        match channel.receive::<Report>()? {
+            Some(Report::Begun) => Ok(()),
+            Some(Report::Failed(error)) => Err(*error),
+            Some(report) => Err(Error::new(format!("init spoke out of turn: {report:?}"))),
+            None => Err(died(child)),
+        }
     }
 
     fn fail(self, error: Error) -> Failure {

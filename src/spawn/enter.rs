@@ -98,14 +98,7 @@ pub fn enter(request: &Request<'_>) -> Result<Entered> {
         (Cloned::Child, unified) => {
             drop(channel);
             let keyring = Keyring::Containers(&keyring);
-            let shared = Shared {
-                channel: inside,
-                start_socket: None,
-                console,
-                inherited: request.inherited,
-                keyring,
-                apart: None,
-            };
+            let shared = Shared { channel: inside, start_socket: None, console, inherited: request.inherited, keyring };
             let cgroup = cgroup.map_or(JoinCgroup::Done, |cgroup| JoinCgroup::Itself(cgroup, unified));
             become_process(request, &joins, cgroup, container, root, shared)
         }

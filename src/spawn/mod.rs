@@ -4,7 +4,7 @@
 //! Runs in the runtime's process. Its one conversation with init is in [`protocol`]; what it made is unwound in reverse
 //! on any error, and every error of the unwinding is kept.
 
-pub(crate) mod apart;
+mod apart;
 pub(crate) mod birth;
 pub mod create;
 pub mod descriptors;

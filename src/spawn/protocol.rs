@@ -2,6 +2,7 @@
 //!
 //! | who | says | then |
 //! |---|---|---|
+//! | init | [`Report::Begun`] | it runs (only where the runtime makes its cgroup meanwhile) |
 //! | runtime | [`Order::Go`] | init's cgroup is there, or as much of it as its mounts need; its id maps are written: it may begin |
 //! | runtime | [`Order::Enter`] | the rest of the cgroup is there: init enters it (only where it was made in stages) |
 //! | runtime | a filter, as bytes | the seccomp program, compiled meanwhile (only where the plan left that for later) |
@@ -49,6 +50,8 @@ pub enum Order {
 pub enum Report {
     /// From the process in between that joined a user namespace: the pid of init, in the runtime's pid namespace.
     Born(i32),
+    /// From init itself, as its first word, which the runtime need not have waited for.
+    Begun,
     Prepared,
     Created,
     /// With the listener of the seccomp filter, just before the program.
