@@ -51,7 +51,7 @@ impl Entered {
     /// Runs the program, and waits until it runs or could not be executed.
     pub fn start(&self, record: &Record) -> Result<()> {
         let started =
-            self.channel.send(&Order::Start).and_then(|()| await_exec(&self.channel, record, &self.child, None));
+            self.channel.order(&Order::Start).and_then(|()| await_exec(&self.channel, record, &self.child, None));
         if started.is_err() {
             birth::abandon(&self.child);
         }
