@@ -29,6 +29,7 @@ tests![
     contract_14_notify_socket_is_forwarded,
     contract_14_notify_socket_is_the_containers_own,
     foreground_relays_signals,
+    foreground_run_lets_others_change_the_container,
     foreground_run_removes_the_container,
     foreground_run_keeps_the_container_when_asked,
     foreground_run_of_a_missing_program_leaves_nothing,
@@ -239,6 +240,19 @@ fn foreground_relays_signals() {
     }
     container.kill("WINCH");
     call.wait().has_code(5);
+}
+
+fn foreground_run_lets_others_change_the_container() {
+    let container = Container::new(Bundle::new().sleeping());
+    let call = container.call_run().start();
+    wait_until("it runs", || container.verb("state").run().stdout.contains("running"));
+    container.verb("pause").ok();
+    assert_eq!(container.status(), "paused");
+    container.verb("resume").ok();
+    container.call(["update", "--resources", "-", &container.id]).stdin_text("{}").ok();
+    container.kill("KILL");
+    call.wait().has_code(128 + 9);
+    container.assert_gone();
 }
 
 fn foreground_run_removes_the_container() {

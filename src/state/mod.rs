@@ -1,7 +1,7 @@
 //! The store: what is known of each container between commands. Ids go in, [`Entry`]s come out.
 //!
-//! `<root>/<id>/` holds `intent.json` (on its first line the [`Record`] as it was before anything was made, and after it
-//! config.json, so that a changed bundle changes nothing), `state.json` (the record since then) and, while the container
+//! `<root>/<id>/` holds `intent.json` (on its first line the [`Record`] as it was before anything was made that outlives the
+//! runtime, and after it config.json, so that a changed bundle changes nothing), `state.json` (the record since then) and, while the container
 //! waits for `start`, `start.sock`; `netns` is a mount of its network namespace where devices were lent to it. Each file is written whole before it counts: what cannot be read of `state.json` yet
 //! is read of the intent, and a later record replaces it by rename. The directory itself is what makes an id taken
 //! (mkdir is atomic), and its flock(2) is the id's lock. Status is never stored: it is derived from the process.
@@ -184,6 +184,12 @@ impl Dir {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let fd = rustix::fs::open(&path, flags, Mode::empty()).wrap_with(|| format!("open({path:?})"))?;
         Ok(Self { path, fd, locked: Cell::new(false) })
+    }
+
+    /// Lets other commands change this container.
+    pub fn unlock(&self) -> Result<()> {
+        self.locked.set(false);
+        rustix::fs::flock(&self.fd, FlockOperation::Unlock).wrap_with(|| format!("flock({:?}, LOCK_UN)", self.path))
     }
 
     /// Its path.

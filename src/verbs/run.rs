@@ -15,6 +15,7 @@ use crate::spawn::foreground::{Foreground, Signals};
 /// Gives the program's exit status in the foreground, 0 when detached.
 pub(super) fn run(context: &Context, options: &RunOptions, inherited: Inherited) -> Result<u8, Failure> {
     let ends = if options.detach { Ends::Detached } else { Ends::Foreground };
+    // Not taken apart before the program runs, or at all: that would only take time.
     let mut prepared = ManuallyDrop::new(prepare(context, &options.create, inherited)?);
     prepared.check_terminal(options.create.console_socket.as_deref(), ends)?;
     let signals = match ends {
@@ -40,6 +41,8 @@ fn start(created: &mut Created, options: &RunOptions, signals: Option<Signals>) 
     created.start()?;
     notify_socket::tell_main_pid(created.child.pid);
     start::poststart(&created.record, created.child.pid);
+    // From here on this command only waits: `pause`, `update` and the like are for others to say.
+    created.dir.unlock()?;
     Ok(foreground)
 }
 
