@@ -53,6 +53,7 @@ tests![
     program_does_not_run_before_start,
     kill_of_a_created_container,
     delete_force_of_a_running_container,
+    delete_of_a_directory_without_a_record_removes_it,
     delete_removes_the_cgroups,
     bundle_defaults_to_the_working_directory,
     two_containers_live_side_by_side,
@@ -493,6 +494,19 @@ fn delete_force_of_a_running_container() {
     container.delete_force().silent();
     assert!(!lives(pid));
     container.assert_gone();
+}
+
+/// What a `create` leaves that is killed before it has written anything down.
+fn delete_of_a_directory_without_a_record_removes_it() {
+    ours_only("runc and crun leave it there for good");
+    for verb in [&["delete"][..], &["delete", "--force"]] {
+        let container = Container::new(Bundle::new());
+        fs::create_dir_all(container.entry()).unwrap();
+        container.call_create().fails().says("container with given ID already exists");
+        container.call(verb).arg(&container.id).ok();
+        container.assert_gone();
+        container.call_create().ok();
+    }
 }
 
 fn delete_removes_the_cgroups() {
