@@ -2,7 +2,7 @@
 //! forgotten for one of them.
 //!
 //! Enters with all privileges in the container's user namespace, in the container's root; what can fail before `start`
-//! fails in [`Rooted::prepare`], with the program's own rights at its end.
+//! fails in [`Rooted::prepare`], with the program's own rights at its end, or when the filter is loaded after it.
 
 use std::convert::Infallible;
 use std::ffi::{CStr, CString};
@@ -128,17 +128,20 @@ enum Confined {
 
 /// What is called from the filter on where it is loaded ahead: to say that all is done, wait for `start` and become the
 /// program, or to tell why not, with what memory that takes.
-const CALLED_CONFINED: [libc::c_long; 10] = [
+const CALLED_CONFINED: [libc::c_long; 12] = [
     libc::SYS_read,
     libc::SYS_recvmsg,
     libc::SYS_close,
     libc::SYS_capset,
     libc::SYS_execve,
     libc::SYS_write,
+    libc::SYS_sendmsg,
     libc::SYS_exit_group,
     libc::SYS_mmap,
     libc::SYS_munmap,
     libc::SYS_brk,
+    // A debug build looks at a descriptor before it closes it.
+    libc::SYS_fcntl,
 ];
 
 impl Ready {

@@ -14,8 +14,8 @@ use crate::plan::intel_rdt::ResctrlGroups;
 use crate::plan::net_devices::Lent;
 use crate::plan::{Hooks, NamespaceKind};
 
-/// `state.json`. Written before anything of the container is made (its intent), again when init exists, and once more
-/// when it is created.
+/// `state.json`. Written before anything of the container is made that outlives the runtime (its intent), again when init
+/// exists, and once more when it is created.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Record {
     /// `ociVersion` of config.json.
@@ -31,7 +31,7 @@ pub struct Record {
     /// The uid of who made it.
     pub owner: u32,
     pub phase: Phase,
-    /// Absent until init is cloned.
+    /// Absent in the intent.
     pub init: Option<Identity>,
     /// Where its cgroup is; absent without one.
     pub cgroup: Option<Membership>,

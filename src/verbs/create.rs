@@ -24,7 +24,7 @@ use crate::state::{Phase, Record, SeccompAgent, write_atomically};
 
 /// Makes a container and leaves it waiting.
 pub(super) fn create(context: &Context, options: &CreateOptions, inherited: Inherited) -> Result<(), Failure> {
-    // Not taken apart again, here and in `run`: the kernel frees it with the process, and nobody has to wait for that.
+    // Not taken apart again: the kernel frees it with the process, and nobody has to wait for that.
     let mut prepared = ManuallyDrop::new(prepare(context, options, inherited)?);
     prepared.check_terminal(options.console_socket.as_deref(), Ends::Detached)?;
     let created = prepared.make(context, options, StartBy::Socket)?;
