@@ -23,6 +23,7 @@ build_packages := gcc libc6-dev
 demo_packages := busybox-static
 test_packages := busybox-static crun iproute2 libseccomp-dev pkg-config procps python3 runc strace uidmap util-linux
 bench_packages := busybox-static crun libseccomp-dev python3 runc strace
+vm_packages := busybox-static cpio debootstrap e2fsprogs kmod python3 xz-utils zstd
 
 .PHONY: all help build-tools demo bundles test lint format bench install uninstall deb test-deb clean fuzz test-vm test-engines conformance
 
@@ -100,6 +101,7 @@ fuzz: build-tools
 
 test-vm: ## tests in virtual machines: systemd with cgroup v2, v1 and both, AppArmor, SELinux (MACHINES= some of them)
 test-vm: all
+	@.ci/packages $(vm_packages)
 	integration/vm/suite $(MACHINES)
 
 test-engines: ## the scenarios beneath Debian 12's engines, and the newest Debian's, as root
