@@ -170,8 +170,9 @@ impl Hierarchy {
 fn below(root: &[u8], own: &[u8]) -> Option<PathBuf> {
     let inner = own.strip_prefix(root.strip_suffix(b"/").unwrap_or(root))?;
     let inner = if inner.is_empty() { inner } else { inner.strip_prefix(b"/")? };
-    let plain = |path: &[u8]| path.split(|b| *b == b'/').all(|name| name != b"..");
-    (plain(inner) && plain(root)).then(|| PathBuf::from(OsStr::from_bytes(inner)))
+    let above = root.split(|b| *b == b'/').any(|name| name == b"..");
+    let plain = inner.is_empty() || inner.split(|b| *b == b'/').all(|name| !matches!(name, b"" | b"." | b".."));
+    (plain && !above).then(|| PathBuf::from(OsStr::from_bytes(inner)))
 }
 
 /// Controllers and path of a line of /proc/self/cgroup: `4:cpu,cpuacct:/user.slice`.
@@ -446,7 +447,10 @@ mod tests {
         let inside = "36 24 0:30 / /cg rw - cgroup2 cgroup2 rw\n";
         let both = parse(&format!("{outside}{inside}"), "0::/a\n");
         assert_eq!(both.hierarchies, [hierarchy("/cg", "", Some("a"))]);
-        assert_eq!(parse(inside, "0::/../b\n").hierarchies, [hierarchy("/cg", "", None)]);
+        // The last ones are none that the kernel has, and an absolute path would replace what it is joined to.
+        for own in ["/../b", "/a/../b", "//b", "/a/", "/./b"] {
+            assert_eq!(parse(inside, &format!("0::{own}\n")).hierarchies, [hierarchy("/cg", "", None)], "{own}");
+        }
     }
 
     #[test]
