@@ -145,7 +145,7 @@ impl Born {
         if cgroup.is_in_stages() {
             shared.channel.send(&Report::Begun)?;
         }
-        // Where the runtime died before the line above, the channel is at its end, and the first receive says so.
+        // Where the runtime died before that prctl, the channel is at its end, and the first receive says so.
         sys::signal::reset().wrap("sigprocmask(SIG_SETMASK)")?;
         rustix::process::setsid().wrap("setsid()")?;
         birth::unshare(unshare)?;

@@ -128,7 +128,7 @@ enum Confined {
 
 /// What is called from the filter on where it is loaded ahead: to say that all is done, wait for `start` and become the
 /// program, or to tell why not, with what memory that takes.
-const CALLED_CONFINED: [libc::c_long; 12] = [
+const CALLED_CONFINED: &[libc::c_long] = &[
     libc::SYS_read,
     libc::SYS_recvmsg,
     libc::SYS_close,
@@ -140,7 +140,8 @@ const CALLED_CONFINED: [libc::c_long; 12] = [
     libc::SYS_mmap,
     libc::SYS_munmap,
     libc::SYS_brk,
-    // A debug build looks at a descriptor before it closes it.
+    // Looks at a descriptor before it closes it.
+    #[cfg(debug_assertions)]
     libc::SYS_fcntl,
 ];
 

@@ -17,36 +17,59 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_getcpu, sched_setaffinity}
 /// More CPUs than this may lie in several nodes.
 const NEAR: u32 = 16;
 
-/// Where the kernel counts who runs (proc_loadavg(5)).
+/// Where the kernel counts who runs (proc_loadavg(5)), and which CPUs there are.
 const LOAD: &str = "/proc/loadavg";
+const ONLINE: &str = "/sys/devices/system/cpu/online";
 
 /// Moves `child`, which waits for the CPU that the caller is on, to another one, if nobody else runs. It may use all of
-/// them then as before. False where nothing was done, and it may have to wait.
+/// them then as before. False where it was not moved, and may have to wait.
 pub(super) fn put(child: Pid) -> bool {
+    put_by(child, Path::new(LOAD))
+}
+
+fn put_by(child: Pid, load: &Path) -> bool {
     let Ok(cpus) = sched_getaffinity(None) else { return false };
-    let own = sched_getcpu();
-    let near = (2..=NEAR).contains(&cpus.count()) && own < CpuSet::MAX_CPU && cpus.is_set(own);
-    if !near || !nobody_else_runs(Path::new(LOAD)) {
+    // The kernel remembers what a process was allowed, and what its cpuset allows later is cut by that: only who may use
+    // all CPUs is given them all.
+    if !(2..=NEAR).contains(&cpus.count()) || !nobody_else_runs(load) || !are_all_online(cpus.count()) {
         return false;
     }
+    let own = sched_getcpu();
     let mut others = cpus;
+    if own >= CpuSet::MAX_CPU || !others.is_set(own) {
+        return false;
+    }
     others.unset(own);
     // A process that waits for its turn is moved by the first call itself; the second moves nothing.
-    sched_setaffinity(Some(child), &others).is_ok() && sched_setaffinity(Some(child), &cpus).is_ok()
+    sched_setaffinity(Some(child), &others).is_ok() && sched_setaffinity(Some(child), &all()).is_ok()
+}
+
+/// Of which the kernel takes those that there are (sched_setaffinity(2)).
+fn all() -> CpuSet {
+    let mut cpus = CpuSet::new();
+    (0..CpuSet::MAX_CPU).for_each(|cpu| cpus.set(cpu));
+    cpus
+}
+
+fn are_all_online(count: u32) -> bool {
+    read(Path::new(ONLINE)).is_some_and(|text| text.trim_end() == format!("0-{}", count - 1))
 }
 
 /// Whether at most two processes run or wait for a CPU: the caller and its child.
 fn nobody_else_runs(load: &Path) -> bool {
-    let mut text = [0u8; 64];
-    let read = File::open(load).and_then(|mut file| file.read(&mut text));
-    let running = read.ok().and_then(|size| running(&text[..size]));
-    running.is_some_and(|count| count <= 2)
+    read(load).as_deref().and_then(running).is_some_and(|count| count <= 2)
 }
 
 /// `0.20 0.18 0.12 1/80 11206`
-fn running(load: &[u8]) -> Option<u32> {
-    let field = std::str::from_utf8(load).ok()?.split(' ').nth(3)?;
-    field.split_once('/')?.0.parse().ok()
+fn running(load: &str) -> Option<u32> {
+    load.split(' ').nth(3)?.split_once('/')?.0.parse().ok()
+}
+
+/// A short file of the kernel's.
+fn read(path: &Path) -> Option<String> {
+    let mut text = [0u8; 64];
+    let size = File::open(path).and_then(|mut file| file.read(&mut text)).ok()?;
+    std::str::from_utf8(&text[..size]).ok().map(str::to_owned)
 }
 
 #[cfg(test)]
@@ -57,25 +80,25 @@ mod tests {
 
     #[test]
     fn who_runs_is_the_fourth_field() {
-        assert_eq!(running(b"0.20 0.18 0.12 1/80 11206\n"), Some(1));
-        assert_eq!(running(b"0.20 0.18 0.12 1"), None);
-        assert_eq!(running(b""), None);
-        assert!(running(&std::fs::read(LOAD).unwrap()).unwrap() > 0);
+        assert_eq!(running("0.20 0.18 0.12 1/80 11206\n"), Some(1));
+        assert_eq!(running("0.20 0.18 0.12 1"), None);
+        assert_eq!(running(""), None);
+        assert!(running(&read(Path::new(LOAD)).unwrap()).unwrap() > 0);
         assert!(!nobody_else_runs(Path::new("/nonexistent")));
     }
 
     #[test]
     fn what_is_moved_may_use_all_cpus_afterwards() {
+        let scratch = crate::scratch::Scratch::new();
         let mut child = Command::new("sleep").arg("1000").spawn().unwrap();
         let pid = Pid::from_child(&child);
         let own = sched_getaffinity(None).unwrap();
-        // Tests run beside each other: it takes a moment in which none of the others does.
-        for _ in 0..1000 {
-            let moved = put(pid);
+        for (running, idle) in [(1, true), (2, true), (3, false)] {
+            let load = scratch.join("load");
+            std::fs::write(&load, format!("0.20 0.18 0.12 {running}/80 11206\n")).unwrap();
+            let fits = (2..=NEAR).contains(&own.count()) && are_all_online(own.count());
+            assert_eq!(put_by(pid, &load), idle && fits);
             assert_eq!(sched_getaffinity(Some(pid)).unwrap(), own);
-            if moved || own.count() < 2 {
-                break;
-            }
         }
         child.kill().unwrap();
         child.wait().unwrap();
