@@ -17,6 +17,7 @@ tests![
     two_creates_of_one_id_have_one_winner,
     many_creates_of_one_id_have_one_winner,
     create_and_delete_of_one_id_at_once,
+    creates_and_deletes_of_one_id_at_once,
     many_containers_in_one_root_at_once,
     create_killed_at_any_moment_leaves_what_delete_force_removes,
     run_killed_at_any_moment_leaves_what_delete_force_removes,
@@ -81,6 +82,30 @@ fn create_and_delete_of_one_id_at_once() {
             container.verb("state").run();
         }
         container.call(["delete", "--force", &container.id]).run();
+        container.assert_gone();
+    }
+}
+
+/// Each `create` gets the id or hears that it is taken, whatever is deleted meanwhile; a loser leaves the winner alone.
+fn creates_and_deletes_of_one_id_at_once() {
+    ours_only("the peers have no lock");
+    for _ in 0..20 {
+        let container = Container::new(Bundle::new().sleeping());
+        let id = &container.id;
+        let deletes = [vec!["delete", id], vec!["delete", "--force", id], vec!["delete", id]];
+        let creates: Vec<_> = (0..3).map(|_| container.call_create().start()).collect();
+        let deletes: Vec<_> = deletes.into_iter().map(|words| container.call(words).start()).collect();
+        for create in creates {
+            let output = create.wait();
+            assert!(output.status.success() || output.stderr.contains("already exists"), "{output:?}");
+        }
+        let deleted: Vec<_> = deletes.into_iter().map(crate::harness::call::Running::wait).collect();
+        for output in &deleted {
+            assert!(output.status.success() || output.stderr.contains("does not exist"), "{output:?}");
+        }
+        let state = container.verb("state").run();
+        assert!(state.stdout.contains("\"created\"") || state.stderr.contains("does not exist"), "{state:?}");
+        container.delete_force();
         container.assert_gone();
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::harness::runtime::Runtime;
+use crate::harness::runtime::{self, Runtime};
 use crate::harness::sockets::Receiver;
 use crate::harness::{Bundle, Container, differs_on, ours_only, scratch};
 use crate::tests;
@@ -34,6 +34,7 @@ tests![
     hook_that_is_missing_is_reported,
     hook_inherits_no_descriptors,
     hook_can_join_the_network_namespace,
+    hooks_of_poststart_may_change_the_container,
     hooks_of_poststop_run_on_forced_delete,
     hooks_of_poststop_run_after_a_foreground_run,
     hooks_are_all_in_the_cgroup_or_outside_as_the_spec_says,
@@ -337,6 +338,25 @@ fn hook_can_join_the_network_namespace() {
     let script = format!("({script}) >> {} 2>&1", log.display());
     bundle_with(&log).hook("createRuntime", &script, json!({})).run().ok();
     assert_eq!(lines(&log), ["1"]);
+}
+
+fn hooks_of_poststart_may_change_the_container() {
+    differs_on(Runtime::Runc, "1.1.5 runs poststart at the end of create");
+    let (log, root) = (log(), scratch::new_dir("r"));
+    let call = format!("{} --root {}", runtime::path().display(), root.display());
+    let script = format!(
+        "id=$(sed 's/.*\"id\": *\"\\([^\"]*\\)\".*/\\1/'); echo '{{}}' | timeout 10 {call} update --resources - $id >> {0} 2>&1; \
+         echo $? >> {0}",
+        log.display()
+    );
+    let bundle = || Bundle::new().sleeping().hook("poststart", &script, json!({}));
+    let container = Container::in_root(bundle(), root.clone());
+    container.call_create().ok();
+    container.start();
+    container.delete_force();
+    let container = Container::in_root(bundle(), root.clone());
+    container.run_with(["--detach"]).ok();
+    assert_eq!(lines(&log), ["0", "0"]);
 }
 
 fn hooks_of_poststop_run_on_forced_delete() {

@@ -54,6 +54,7 @@ tests![
     kill_of_a_created_container,
     delete_force_of_a_running_container,
     delete_of_a_directory_without_a_record_removes_it,
+    delete_of_a_directory_that_is_not_ours_leaves_it,
     delete_removes_the_cgroups,
     bundle_defaults_to_the_working_directory,
     two_containers_live_side_by_side,
@@ -498,7 +499,7 @@ fn delete_force_of_a_running_container() {
 
 /// What a `create` leaves that is killed before it has written anything down.
 fn delete_of_a_directory_without_a_record_removes_it() {
-    ours_only("runc and crun leave it there for good");
+    differs_on(Runtime::Runc, "1.1.5 removes it, and says that it does not exist");
     for verb in [&["delete"][..], &["delete", "--force"]] {
         let container = Container::new(Bundle::new());
         fs::create_dir_all(container.entry()).unwrap();
@@ -506,6 +507,34 @@ fn delete_of_a_directory_without_a_record_removes_it() {
         container.call(verb).arg(&container.id).ok();
         container.assert_gone();
         container.call_create().ok();
+    }
+}
+
+/// Another runtime's, or nobody's: no id of ours, and nothing to be taken away.
+fn delete_of_a_directory_that_is_not_ours_leaves_it() {
+    ours_only("the peers remove all that they find");
+    for (name, said) in [("state.json", "does not exist"), ("status", "does not exist"), ("below", "does not exist")] {
+        let container = Container::new(Bundle::new());
+        let file = container.entry().join(name).join("file");
+        fs::create_dir_all(container.entry()).unwrap();
+        let kept = match name {
+            "below" => {
+                fs::create_dir(file.parent().unwrap()).unwrap();
+                file
+            }
+            _ => container.entry().join(name),
+        };
+        fs::write(&kept, "{\"id\": \"x\"}").unwrap();
+        container.verb("delete").fails().says(said);
+        assert!(kept.exists());
+        if name != "state.json" {
+            container
+                .call(["delete", "--force", &container.id])
+                .fails()
+                .says("what is in it is no container's of ours");
+            assert!(kept.exists());
+        }
+        fs::remove_dir_all(container.entry()).unwrap();
     }
 }
 

@@ -4,7 +4,8 @@
 //! runtime, and after it config.json, so that a changed bundle changes nothing), `state.json` (the record since then) and, while the container
 //! waits for `start`, `start.sock`; `netns` is a mount of its network namespace where devices were lent to it. Each file is written whole before it counts: what cannot be read of `state.json` yet
 //! is read of the intent, and a later record replaces it by rename. The directory itself is what makes an id taken
-//! (mkdir is atomic), and its flock(2) is the id's lock. Status is never stored: it is derived from the process.
+//! (mkdir is atomic), and its flock(2) is the id's lock, which a command holds for as long as it changes the container: `run`
+//! until the program runs, and again when it has ended. Status is never stored: it is derived from the process.
 //!
 //! Runs in the runtime's process, with the caller's privilege.
 
@@ -19,7 +20,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
+use rustix::fs::{Access, AtFlags, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
 pub use record::{Phase, Record, SeccompAgent, Status};
@@ -32,6 +33,7 @@ use crate::json;
 /// Below the container's directory.
 const INTENT: &str = "intent.json";
 const RECORD: &str = "state.json";
+const NEXT: &str = "state.json.next";
 pub const START_SOCKET: &str = "start.sock";
 const NETWORK: &str = "netns";
 
@@ -71,29 +73,42 @@ impl Store {
     pub fn claim(&self, id: &str) -> Result<Dir> {
         let path = self.root.join(id);
         let mode = Mode::from_raw_mode(0o700);
-        let mut made = rustix::fs::mkdir(&path, mode);
-        if made == Err(Errno::NOENT) {
-            make_root(&self.root)?;
-            made = rustix::fs::mkdir(&path, mode);
-        }
-        match made {
-            Ok(()) => {}
-            Err(Errno::EXIST) => {
-                return Err(Error::new("container with given ID already exists")
-                    .kind(Kind::Exists)
-                    .hint(format!("\"{id}\" is in {}; delete it or choose another id", self.root.display())));
+        loop {
+            let mut made = rustix::fs::mkdir(&path, mode);
+            if made == Err(Errno::NOENT) {
+                make_root(&self.root)?;
+                made = rustix::fs::mkdir(&path, mode);
             }
-            Err(errno) => {
-                return Err(Error::sys(format!("mkdir({path:?})"), errno)
-                    .wrap("make the state directory")
-                    .hint(OTHER_ROOT));
+            match made {
+                Ok(()) => {}
+                Err(Errno::EXIST) => return Err(self.is_taken(id)),
+                Err(errno) => {
+                    return Err(Error::sys(format!("mkdir({path:?})"), errno)
+                        .wrap("make the state directory")
+                        .hint(OTHER_ROOT));
+                }
+            }
+            let dir = Dir::open(path.clone()).and_then(|dir| dir.lock().map(|()| dir));
+            match dir {
+                // A `delete` may have come in between, and another `create` that is done by now.
+                Ok(dir) if dir.has(INTENT) => return Err(self.is_taken(id)),
+                Ok(dir) => return Ok(dir),
+                // It did, and the directory is gone.
+                Err(error) if error.is(libc::ENOENT) || error.what() == Kind::NotFound => {}
+                Err(error) => {
+                    return Err(match rustix::fs::rmdir(&path) {
+                        Ok(()) => error,
+                        Err(errno) => error.and(Error::sys(format!("rmdir({path:?})"), errno)),
+                    });
+                }
             }
         }
-        let dir = Dir::open(path.clone()).and_then(|dir| dir.lock().map(|()| dir));
-        dir.map_err(|error| match rustix::fs::rmdir(&path) {
-            Ok(()) => error,
-            Err(errno) => error.and(Error::sys(format!("rmdir({path:?})"), errno)),
-        })
+    }
+
+    fn is_taken(&self, id: &str) -> Error {
+        Error::new("container with given ID already exists")
+            .kind(Kind::Exists)
+            .hint(format!("\"{id}\" is in {}; delete it or choose another id", self.root.display()))
     }
 
     /// The container of this id.
@@ -186,10 +201,13 @@ impl Dir {
         Ok(Self { path, fd, locked: Cell::new(false) })
     }
 
-    /// Lets other commands change this container.
-    pub fn unlock(&self) -> Result<()> {
-        self.locked.set(false);
-        rustix::fs::flock(&self.fd, FlockOperation::Unlock).wrap_with(|| format!("flock({:?}, LOCK_UN)", self.path))
+    /// Lets other commands change this container, while this one still has something to do.
+    pub fn unlock(&self) {
+        match rustix::fs::flock(&self.fd, FlockOperation::Unlock) {
+            Ok(()) => self.locked.set(false),
+            // It ends with this process.
+            Err(errno) => log::warn!("{}", Error::sys(format!("flock({:?}, LOCK_UN)", self.path), errno)),
+        }
     }
 
     /// Its path.
@@ -263,7 +281,6 @@ impl Dir {
 
     /// Replaces the record: a reader sees the old one or the new one, whole.
     pub fn write_record(&self, record: &Record) -> Result<()> {
-        const NEXT: &str = "state.json.next";
         self.unlink(NEXT)?;
         self.write(NEXT, record, b"\n")?;
         rustix::fs::renameat(&self.fd, NEXT, &self.fd, RECORD)
@@ -281,17 +298,48 @@ impl Dir {
         self.path.join(NETWORK)
     }
 
-    /// Removes the directory and all that is in it. Nothing of the container is known afterwards.
+    /// Removes the directory and all that is ours in it. Nothing of the container is known afterwards.
     pub fn remove(&self) -> Result<()> {
         for name in [RECORD, INTENT, START_SOCKET] {
             self.unlink(name)?;
         }
-        match rustix::fs::rmdir(&self.path) {
+        let removed = match rustix::fs::rmdir(&self.path) {
+            // Of a write that was cut short, and of a network whose mount is gone.
+            Err(Errno::NOTEMPTY) => {
+                self.unlink(NEXT)?;
+                self.unlink(NETWORK)?;
+                rustix::fs::rmdir(&self.path)
+            }
+            removed => removed,
+        };
+        match removed {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
-            // What else could be in it is of a write that was cut short, or not ours.
-            Err(Errno::NOTEMPTY) => std::fs::remove_dir_all(&self.path).wrap_with(|| format!("rmdir({:?})", self.path)),
-            Err(errno) => Err(Error::sys(format!("rmdir({:?})", self.path), errno)),
+            Err(errno) => {
+                let error = Error::sys(format!("rmdir({:?})", self.path), errno);
+                Err(if errno == Errno::NOTEMPTY {
+                    error.hint("what is in it is no container's of ours")
+                } else {
+                    error
+                })
+            }
         }
+    }
+
+    /// True for what a `create` leaves that was killed before its first record was whole: nothing, or the beginning of that
+    /// record, and the socket.
+    pub fn is_bare(&self) -> Result<bool> {
+        let entries = std::fs::read_dir(&self.path).wrap_with(|| format!("opendir({:?})", self.path))?;
+        for entry in entries {
+            let name = entry.wrap_with(|| format!("readdir({:?})", self.path))?.file_name();
+            if name != INTENT && name != START_SOCKET {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn has(&self, name: &str) -> bool {
+        rustix::fs::accessat(&self.fd, name, Access::EXISTS, AtFlags::SYMLINK_NOFOLLOW).is_ok()
     }
 
     /// Removes the socket that a started container no longer listens on.

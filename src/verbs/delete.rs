@@ -10,7 +10,7 @@ use super::kill::wake;
 use crate::cli::{DeleteOptions, Target};
 use crate::error::{Error, Kind, Result, Wrap};
 use crate::host::net_devices;
-use crate::state::{Dir, Entry, Status};
+use crate::state::{Dir, Entry, Lock, Status};
 use crate::sys;
 
 /// How long a killed process may take to end: the kernel has to free its memory first.
@@ -48,7 +48,8 @@ fn one(context: &Context, id: &str, force: bool) -> Result<()> {
     let record = match dir.record() {
         Ok(Some(record)) => record,
         // A `create` was killed before it wrote down anything, so that there is nothing else to remove.
-        Ok(None) => return dir.remove(),
+        Ok(None) if force || dir.is_bare()? => return dir.remove(),
+        Ok(None) => return context.store.find(id, Lock::None).map(drop),
         Err(error) if force => return remove_damaged(&dir, &error),
         Err(error) => return Err(error),
     };

@@ -40,9 +40,9 @@ fn start(created: &mut Created, options: &RunOptions, signals: Option<Signals>) 
     write_pid_file(options.create.pid_file.as_deref(), created.child.pid)?;
     created.start()?;
     notify_socket::tell_main_pid(created.child.pid);
+    // From here on this command only waits: `pause`, `update` and the like are for others to say, hooks among them.
+    created.dir.unlock();
     start::poststart(&created.record, created.child.pid);
-    // From here on this command only waits: `pause`, `update` and the like are for others to say.
-    created.dir.unlock()?;
     Ok(foreground)
 }
 

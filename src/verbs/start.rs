@@ -23,6 +23,8 @@ pub(super) fn start(context: &Context, options: &StartOptions) -> Result<()> {
     // Where the program cannot be executed, init ends; who drives us deletes the container, as after any end.
     spawn::start::start(&entry.dir, &entry.record)?;
     entry.dir.remove_start_socket()?;
+    // A hook may do something to the container.
+    entry.dir.unlock();
     if let Some(init) = entry.record.init {
         notify_socket::tell_main_pid(init.pid);
         poststart(&entry.record, init.pid);
