@@ -70,7 +70,7 @@ bench: ## compare with the kernel's floor, crun and runc, as root
 bench: all bundles
 	@.ci/packages $(bench_packages)
 	benches/table.py $(abspath $(binary))
-	$(CARGO) bench --locked --bench seccomp
+	$(CARGO) bench --locked --bench compilers
 
 install: ## install the binary, man pages and completions (PREFIX=, DESTDIR=)
 install: $(binary)

@@ -1,7 +1,8 @@
-//! Seccomp in numbers: what compiling a profile costs, how long the program is, and what it costs each system call;
-//! ours beside libseccomp's, for the profiles that engines hand over.
+//! The compilers in numbers. Seccomp: what compiling a profile costs, how long the program is, and what it costs each system
+//! call; ours beside libseccomp's, for the profiles that engines hand over. Device rules: what compiling them for cgroup v2
+//! costs.
 //!
-//!     cargo bench --bench seccomp
+//!     cargo bench --bench compilers
 //!
 //! The loops run in children of their own, since a filter cannot be taken off again. Needs root, or rather
 //! `CAP_SYS_ADMIN`: the filters are loaded without no_new_privs.
@@ -13,14 +14,26 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use libseccomp::{ScmpAction, ScmpArch, ScmpArgCompare, ScmpCompareOp, ScmpFilterContext, ScmpSyscall};
-use oci_spec::runtime::{Arch, LinuxSeccomp, LinuxSeccompAction, LinuxSeccompArg, LinuxSeccompOperator as Operator};
+use oci_spec::runtime::{Arch, LinuxDeviceCgroup, LinuxSeccomp, LinuxSeccompAction, LinuxSeccompArg, LinuxSeccompOperator as Operator};
+use rruntime::bpf::devices;
 use rruntime::bpf::seccomp::{Filter, compile, sock_filter};
+use rruntime::plan::device_rules::DeviceRules;
 use rruntime::sys::seccomp;
 
 const PROFILES: [(&str, &[u8]); 3] = [
     ("podman", include_bytes!("../tests/data/seccomp/podman.json")),
     ("docker", include_bytes!("../tests/data/seccomp/docker.json")),
     ("containerd", include_bytes!("../tests/data/seccomp/containerd.json")),
+];
+
+/// As engines write them, without the defaults that every container has.
+const RULES: [(&str, &str); 3] = [
+    ("nothing more", r#"[{"allow": false, "access": "rwm"}]"#),
+    (
+        "a device more",
+        r#"[{"allow": false, "access": "rwm"}, {"allow": true, "type": "c", "major": 10, "minor": 229, "access": "rwm"}]"#,
+    ),
+    ("all devices", r#"[{"allow": true, "access": "rwm"}]"#),
 ];
 
 const CALLS: u32 = 1_000_000;
@@ -40,6 +53,13 @@ fn main() {
         row(name, "rruntime", time, length);
         let (time, length) = fastest(|| reference(&profile).len());
         row(name, "libseccomp", time, length);
+    }
+    println!();
+    for (name, json) in RULES {
+        let rules: Vec<LinuxDeviceCgroup> = serde_json::from_str(json).expect("rules are good JSON");
+        let rules = DeviceRules::with_defaults(&rules).expect("rules are good");
+        let (time, length) = fastest(|| devices::compile(&rules).len());
+        println!("device rules, {name:24} {:>5.1} µs {length:>12}", time.as_nanos() as f64 / 1000.0);
     }
 }
 
