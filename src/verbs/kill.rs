@@ -65,9 +65,13 @@ fn all(entry: &Entry, signal: i32) -> Result<()> {
 /// The v1 freezer holds even a process that is to die: it does so when thawed.
 pub(super) fn wake(entry: &Entry) {
     let Some(cgroup) = cgroup(&entry.record) else { return };
-    if cgroup.is_frozen().unwrap_or(false)
-        && let Err(error) = cgroup.thaw()
-    {
-        log::warn!("resume what was killed: {error}");
+    if !cgroup.is_frozen().unwrap_or(false) {
+        return;
+    }
+    match cgroup.thaw() {
+        // Who was in it has ended by now, and systemd has removed it.
+        Err(error) if error.is(libc::ENOENT) || error.is(libc::ENODEV) => {}
+        Err(error) => log::warn!("resume what was killed: {error}"),
+        Ok(()) => {}
     }
 }
