@@ -14,7 +14,9 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use libseccomp::{ScmpAction, ScmpArch, ScmpArgCompare, ScmpCompareOp, ScmpFilterContext, ScmpSyscall};
-use oci_spec::runtime::{Arch, LinuxDeviceCgroup, LinuxSeccomp, LinuxSeccompAction, LinuxSeccompArg, LinuxSeccompOperator as Operator};
+use oci_spec::runtime::{
+    Arch, LinuxDeviceCgroup, LinuxSeccomp, LinuxSeccompAction, LinuxSeccompArg, LinuxSeccompOperator as Operator,
+};
 use rruntime::bpf::devices;
 use rruntime::bpf::seccomp::{Filter, compile, sock_filter};
 use rruntime::plan::device_rules::DeviceRules;
