@@ -291,7 +291,7 @@ impl Making {
         if let Some(groups) = &self.resctrl {
             resctrl::join(groups, child.pid).map_err(|e| e.at("/linux/intelRdt"))?;
         }
-        self.enter_cgroup(channel, record, cgroup, unwritten)?;
+        self.enter_cgroup(channel, record, cgroup, unwritten, sets_cpus_itself(plan))?;
         record.cgroup = self.cgroup.as_ref().map(|cgroup| cgroup.membership().clone());
         Ok(())
     }
@@ -349,11 +349,12 @@ impl Making {
         record: &mut Record,
         plan: Option<&mut CgroupPlan>,
         unwritten: Option<&[u8]>,
+        movable: bool,
     ) -> Result<()> {
         let (Some(plan), Some(Entry::InStages)) = (plan, self.cgroup.as_ref().map(Cgroup::entry)) else {
             return channel.order(&Order::Go);
         };
-        self.await_begun(channel)?;
+        self.await_begun(channel, movable)?;
         if let Some(config) = unwritten {
             self.write_intent(record, Some(plan), config)?;
         }
@@ -366,9 +367,9 @@ impl Making {
 
     /// Sees to it that init runs beside the runtime from here on, where there is a CPU for it. Where the runtime does not
     /// know which, it waits for init to run: the one that is woken then goes to an idle CPU, if the scheduler sees one.
-    fn await_begun(&self, channel: &Channel) -> Result<()> {
+    fn await_begun(&self, channel: &Channel, movable: bool) -> Result<()> {
         let Some(child) = &self.child else { return Err(Error::new("init was not made")) };
-        if apart::put(pid_of(child)?) {
+        if movable && apart::put(pid_of(child)?) {
             return Ok(());
         }
         match channel.receive::<Report>()? {
@@ -424,6 +425,11 @@ fn entry(plan: &Plan, cgroup: &CgroupPlan) -> Entry {
     let on_v1 = cgroup.membership.places.iter().any(|place| !place.is_v2());
     let in_stages = by_itself && on_v1 && !elsewhere && !covered && plan.net_devices.is_empty();
     if in_stages { Entry::InStages } else { Entry::AtOnce }
+}
+
+/// Whether init sets the CPUs that it may use before anything of the bundle runs, hooks included.
+fn sets_cpus_itself(plan: &Plan) -> bool {
+    plan.process.is_some() && plan.hooks.create_container.is_empty()
 }
 
 /// Whether init is the first that is made of the container, and waits before it makes anything that would stay: then what
