@@ -1,6 +1,7 @@
 //! Makes a container of a plan, up to the point where its program could run.
 //!
-//! What is made and outlives the runtime is written down before it is made, and unwound in reverse on any error. Runs in the runtime's process.
+//! What is made and outlives the runtime is written down before it is made, and unwound in reverse on any error. Runs in
+//! the runtime's process.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -12,10 +13,11 @@ use rustix::rand::GetRandomFlags;
 
 use super::apart;
 use super::birth::{self, Birth, Unshared};
+use super::child::{died, pid_of};
 use super::oom_score_adj::set_oom_score_adj;
 use super::protocol::{Channel, Order, Report};
 use super::start::await_exec;
-use super::{descriptors, filter, sources};
+use super::{descriptors, filter, order, sources};
 use crate::error::{Error, Failure, Result, Wrap};
 use crate::host::cgroup::{Cgroup, Entry, Stage, Unified};
 use crate::host::hooks::{self, Surroundings};
@@ -23,10 +25,10 @@ use crate::host::root_mount::{self, RootMount};
 use crate::host::scope::{Kept, Planned};
 use crate::host::{console, id_maps, net_devices, resctrl};
 use crate::init::{self, JoinCgroup, Keyring, Setup, Shared};
-use crate::plan::cgroup::{Authority, CgroupPlan};
+use crate::plan::cgroup::CgroupPlan;
 use crate::plan::intel_rdt::ResctrlGroups;
 use crate::plan::net_devices::Lent;
-use crate::plan::{Namespace, Namespaces, Plan, PropagationKind};
+use crate::plan::{Namespace, Plan};
 use crate::state::process::Identity;
 use crate::state::{Dir, Phase, Record, Status, Store};
 use crate::sys;
@@ -138,7 +140,7 @@ impl Making {
         let shares_mounts = matches!(plan.namespaces.mount, Namespace::Host);
         let root = shares_mounts.then(|| root_mount::clone(&plan.rootfs)).transpose()?;
         record.root_mount = root.as_ref().map(|root| root.kept.clone());
-        let clone_first = clone_comes_first(plan, cgroup.as_ref(), scope.as_ref());
+        let clone_first = order::clone_comes_first(plan, cgroup.as_ref(), scope.as_ref());
         if !clone_first {
             self.write_intent(&mut record, cgroup.as_mut(), request.config)?;
         }
@@ -205,7 +207,7 @@ impl Making {
 
     /// Makes what of the cgroup has to be there before init is.
     fn begin_cgroup(&mut self, plan: &Plan, cgroup: &CgroupPlan) -> Result<Unshared> {
-        let entry = entry(plan, cgroup);
+        let entry = order::entry(plan, cgroup);
         self.cgroup.insert(Cgroup::planned(cgroup, entry)).set_up(cgroup, Stage::Birth)?;
         Ok(match entry {
             Entry::AtOnce => Unshared::ByClone,
@@ -291,7 +293,7 @@ impl Making {
         if let Some(groups) = &self.resctrl {
             resctrl::join(groups, child.pid).map_err(|e| e.at("/linux/intelRdt"))?;
         }
-        self.enter_cgroup(channel, record, cgroup, unwritten, sets_cpus_itself(plan))?;
+        self.enter_cgroup(channel, record, cgroup, unwritten, order::sets_cpus_itself(plan))?;
         record.cgroup = self.cgroup.as_ref().map(|cgroup| cgroup.membership().clone());
         Ok(())
     }
@@ -413,34 +415,6 @@ impl Making {
     }
 }
 
-/// In stages, where there are v1 hierarchies to be made and init may enter them itself. Not in a mount namespace that it
-/// joins: there it would be the files of whoever owns that; nor where mounts of the container's reach its other mounts, and
-/// so could come to lie over the host's cgroups. The runtime needs init's network namespace for the devices that it lends,
-/// and so cannot leave it to init.
-fn entry(plan: &Plan, cgroup: &CgroupPlan) -> Entry {
-    let Namespaces { user, mount, cgroup: seen, .. } = &plan.namespaces;
-    let by_itself = user.is_host() && cgroup.authority == Authority::Root;
-    let elsewhere = [mount, seen].into_iter().any(|namespace| matches!(namespace, Namespace::Join { .. }));
-    let covered = plan.rootfs_propagation.kind == PropagationKind::Shared;
-    let on_v1 = cgroup.membership.places.iter().any(|place| !place.is_v2());
-    let in_stages = by_itself && on_v1 && !elsewhere && !covered && plan.net_devices.is_empty();
-    if in_stages { Entry::InStages } else { Entry::AtOnce }
-}
-
-/// Whether init sets the CPUs that it may use before anything of the bundle runs, hooks included.
-fn sets_cpus_itself(plan: &Plan) -> bool {
-    plan.process.is_some() && plan.hooks.create_container.is_empty()
-}
-
-/// Whether init is the first that is made of the container, and waits before it makes anything that would stay: then what
-/// will be made can be written down while it makes its namespaces. It ends with the runtime.
-fn clone_comes_first(plan: &Plan, cgroup: Option<&CgroupPlan>, scope: Option<&Planned>) -> bool {
-    let Some(cgroup) = cgroup.filter(|_| scope.is_none()) else { return false };
-    let nothing_at_birth = cgroup.membership.v2().is_none() && plan.intel_rdt.is_none();
-    let own_mounts = plan.namespaces.mount.is_new();
-    nothing_at_birth && own_mounts && entry(plan, cgroup) == Entry::InStages
-}
-
 /// Before init sees its network, and so before hooks and kernel parameters of a device.
 fn lend_devices(plan: &Plan, child: &Child, pin: &Path, lent: &mut [Lent]) -> Result<()> {
     let opened;
@@ -489,25 +463,6 @@ pub(super) fn start_address(dir: &Dir) -> Result<(OwnedFd, SocketAddrUnix)> {
     let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC, None)
         .wrap("socket(AF_UNIX)")?;
     Ok((socket, SocketAddrUnix::new(dir.start_address()).wrap("sockaddr_un")?))
-}
-
-pub(super) fn pid_of(child: &Child) -> Result<rustix::process::Pid> {
-    rustix::process::Pid::from_raw(child.pid).ok_or_else(|| Error::new(format!("init has the pid {}", child.pid)))
-}
-
-/// Init ended without a word: killed, most likely.
-pub(super) fn died(child: &Child) -> Error {
-    use rustix::process::{WaitId, WaitIdOptions, waitid};
-    let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
-    let error = Error::new("the container's init process ended unexpectedly");
-    match waitid(WaitId::PidFd(child.pidfd.as_fd()), options) {
-        Ok(Some(status)) => match (status.terminating_signal(), status.exit_status()) {
-            (Some(libc::SIGKILL), _) => error.hint("it was killed: does the memory limit leave room for it?"),
-            (Some(signal), _) => error.hint(format!("it was killed by signal {signal}")),
-            (None, code) => error.hint(format!("its exit status is {}", code.unwrap_or(-1))),
-        },
-        _ => error,
-    }
 }
 
 impl Created {

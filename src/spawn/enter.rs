@@ -11,7 +11,8 @@ use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, PidfdFlags};
 
 use super::birth;
-use super::create::{died, keyring_name, pid_of};
+use super::child::{died, pid_of};
+use super::create::keyring_name;
 use super::oom_score_adj::set_oom_score_adj;
 use super::protocol::{Channel, Order, Report};
 use super::start::await_exec;

@@ -6,12 +6,14 @@
 
 mod apart;
 pub(crate) mod birth;
+mod child;
 pub mod create;
 pub mod descriptors;
 pub mod enter;
 mod filter;
 pub mod foreground;
 mod oom_score_adj;
+mod order;
 pub mod protocol;
 pub mod seal;
 mod sources;
